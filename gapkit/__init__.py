@@ -1,0 +1,51 @@
+"""Gaussian Approximation Potentials: SOAP as dscribe defines it, a sparse Gaussian process, honest σ."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from gapkit.atoms.frame import Frame
+from gapkit.atoms.keys import Keys
+from gapkit.atoms.labels import read_frames
+from gapkit.calculator import GAPCalculator
+from gapkit.errors import (
+    ConfigError,
+    DataError,
+    GapkitError,
+    GapkitWarning,
+    ModelFileError,
+    NotFittedError,
+    SpeciesError,
+)
+from gapkit.gp.noise import Noise
+from gapkit.model.gap import GAP
+from gapkit.model.prediction import Prediction
+from gapkit.model.terms import PairTerm, SoapTerm
+
+load = GAP.load
+
+try:
+    __version__ = version("gapkit")
+except PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0"
+
+__all__ = [
+    "GAP",
+    "ConfigError",
+    "DataError",
+    "Frame",
+    "GAPCalculator",
+    "GapkitError",
+    "GapkitWarning",
+    "Keys",
+    "ModelFileError",
+    "Noise",
+    "NotFittedError",
+    "PairTerm",
+    "Prediction",
+    "SoapTerm",
+    "SpeciesError",
+    "__version__",
+    "load",
+    "read_frames",
+]

@@ -1,0 +1,33 @@
+"""Checks of arguments that more than one module needs."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+
+from gapkit.errors import ConfigError
+from gapkit.typing import Rng
+
+
+def positive(name: str, value: object, unit: str = "") -> float:
+    """`value` as a finite positive float, or ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < np.inf:
+        raise ConfigError(f"{name}={value!r} is not a positive number", fix=f"give {name} > 0 {unit}".strip())
+    return float(value)
+
+
+def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """`value` as an int between `least` and `most`, or ConfigError."""
+    wrong = isinstance(value, bool) or not isinstance(value, numbers.Integral)
+    if wrong or int(value) < least or (most is not None and int(value) > most):  # type: ignore[call-overload]
+        span = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name}={value!r} is outside its range", fix=f"give a whole number {span}")
+    return int(value)  # type: ignore[call-overload]
+
+
+def generator(rng: Rng) -> np.random.Generator:
+    """The random generator that a user's `rng` argument means (a seed, a generator, None for 0)."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng(0 if rng is None else whole("rng", rng, least=0))

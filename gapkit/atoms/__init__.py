@@ -1,0 +1,1 @@
+"""Labelled structures as read-only arrays, their neighbour pairs, and builders of test systems."""

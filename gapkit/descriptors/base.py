@@ -1,0 +1,113 @@
+"""The two directions of a descriptor: a pullback for prediction, a Jacobian for training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from gapkit.atoms.neighbours import Pairs
+from gapkit.typing import FloatArray, IntArray
+
+
+class Points(Protocol):
+    """Sparse points of one channel, in whatever space suits the descriptor.
+
+    Attributes
+    ----------
+    x_md
+        Points, shape (M, D).
+    """
+
+    @property
+    def x_md(self) -> FloatArray: ...
+
+
+class Jacobian(Protocol):
+    """Derivatives of the features of sites by the pair vectors they depend on.
+
+    Row q is the dependence of one site on one pair. Rows of one site may be added before they
+    meet the sparse points, which is what makes the rows of a fit affordable.
+
+    Attributes
+    ----------
+    site_q, pair_q
+        Site and pair of each row, shape (Q,).
+    rows_qcx
+        ∂x/∂r_c in a space of the descriptor's choice, shape (Q, 3, X).
+    along_qc
+        Σ_d (∂x_d/∂r_c) x_d, shape (Q, 3); None where it vanishes (unit vectors).
+    weight_slope_qc
+        ∂w/∂r_c of the site weights, shape (Q, 3); None if the weights are constant.
+    """
+
+    site_q: IntArray
+    pair_q: IntArray
+    rows_qcx: FloatArray
+    along_qc: FloatArray | None
+    weight_slope_qc: FloatArray | None
+
+    def meet(self, rows_qcx: FloatArray) -> FloatArray:
+        """Rows or sums of rows met by the sparse points, Σ_d ∂x_d x_md: shape (Q, 3, M)."""
+        ...
+
+
+class Sites(Protocol):
+    """Features of the sites (environments, bonds, …) of one channel in one block of pairs.
+
+    Attributes
+    ----------
+    x_sd
+        Features, shape (S, D).
+    weight_s
+        Factor on the site's energy (a cutoff function); None for 1.
+    centre_s
+        Atom that the site's energy is counted to, shape (S,).
+    """
+
+    x_sd: FloatArray
+    weight_s: FloatArray | None
+    centre_s: IntArray
+
+    @property
+    def full_sd(self) -> FloatArray:
+        """Features before any projection on the space of the points, shape (S, F)."""
+        ...
+
+    def pullback(self, gx_sd: FloatArray, gw_s: FloatArray | None) -> FloatArray:
+        """∂E/∂r of every pair, shape (P, 3), from ∂E/∂x and ∂E/∂w."""
+        ...
+
+    def jacobian(self) -> Jacobian:
+        """The derivatives themselves, for training rows."""
+        ...
+
+
+class Descriptor(Protocol):
+    """What a term needs of a descriptor; a new kind of descriptor is one file with these methods."""
+
+    @property
+    def reach(self) -> float:
+        """Largest distance at which a neighbour counts, Å."""
+        ...
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers that it knows, ascending."""
+        ...
+
+    @property
+    def channels(self) -> Sequence[tuple[int, ...]]:
+        """Kinds of site with sparse points of their own: (Z,) for atoms, (Z, Z') for bonds."""
+        ...
+
+    def pairs_of(self, pairs: Pairs, channel: tuple[int, ...]) -> Pairs:
+        """The pairs that the sites of one channel depend on."""
+        ...
+
+    def sites(self, pairs: Pairs, channel: tuple[int, ...], points: Any = None) -> Sites:
+        """The sites of one channel on pairs that `pairs_of` returned; features in the points' space."""
+        ...
+
+    def points(self, x_md: FloatArray) -> Points:
+        """Sparse points from features that were evaluated without points."""
+        ...

@@ -1,0 +1,205 @@
+"""What defines a SOAP descriptor: dscribe's arguments and basis, read from dscribe itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from gapkit.errors import ConfigError
+from gapkit.numerics.cutoff import weight_at_centre
+from gapkit.typing import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from dscribe.descriptors import SOAP
+
+DSCRIBE_L1 = 2.7206990463849543 / (np.sqrt(3.0) * np.pi / 2.0)
+"""dscribe's own l = 1 constant over its exact value, 1 + 1.2e-11; dscribe is the definition."""
+
+PADDING_THRESHOLD = 1e-3
+"""dscribe counts atoms beyond r_cut until their Gaussian has decayed to this."""
+
+
+@dataclass(frozen=True, eq=False)
+class SoapBasis:
+    """Arguments and basis of one dscribe SOAP.
+
+    Attributes
+    ----------
+    arguments
+        dscribe's own constructor arguments, as JSON types.
+    species
+        Atomic numbers, ascending.
+    alphas_lk, betas_lnk
+        Primitive exponents (Å⁻²) and orthonormalisation; empty for the polynomial basis.
+    """
+
+    arguments: Mapping[str, Any]
+    species: tuple[int, ...]
+    r_cut: float
+    n_max: int
+    l_max: int
+    sigma: float
+    weighting: Mapping[str, Any]
+    mode: str
+    species_weights: tuple[float, ...]
+    alphas_lk: FloatArray = field(repr=False)
+    betas_lnk: FloatArray = field(repr=False)
+
+    @classmethod
+    def of(cls, soap: SOAP) -> SoapBasis:
+        """Read a `dscribe.descriptors.SOAP`; averaged descriptors are refused (ConfigError)."""
+        if soap.average != "off":
+            raise ConfigError(
+                f"SOAP with average='{soap.average}' has no local environments", fix="build it with average='off'"
+            )
+        symbols = [chemical_symbols[int(z)] for z in soap._atomic_numbers]
+        weights = dict(zip(symbols, map(float, soap._species_weights), strict=True))
+        gto = soap._rbf == "gto"
+        arguments = {
+            "species": symbols,
+            "r_cut": float(soap._r_cut),
+            "n_max": int(soap._n_max),
+            "l_max": int(soap._l_max),
+            "sigma": float(soap._sigma),
+            "rbf": soap._rbf,
+            "weighting": {k: v for k, v in soap._weighting.items() if v is not None} or None,
+            "compression": {
+                "mode": soap.compression.get("mode", "off"),
+                "species_weighting": weights if any(w != 1.0 for w in weights.values()) else None,
+            },
+        }
+        alphas, betas = (soap._alphas, soap._betas) if gto else (np.empty((0, 0)), np.empty((0, 0, 0)))
+        return cls.from_arguments(arguments, np.array(alphas), np.array(betas))
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any], alphas_lk: FloatArray, betas_lnk: FloatArray) -> SoapBasis:
+        """The basis of a saved model, without dscribe."""
+        species = tuple(atomic_numbers[s] for s in arguments["species"])
+        compression = arguments["compression"]
+        weights = compression["species_weighting"] or {}
+        return cls(
+            arguments,
+            species,
+            float(arguments["r_cut"]),
+            int(arguments["n_max"]),
+            int(arguments["l_max"]),
+            float(arguments["sigma"]),
+            arguments["weighting"] or {},
+            compression["mode"],
+            tuple(float(weights.get(chemical_symbols[z], 1.0)) for z in species),
+            alphas_lk,
+            betas_lnk,
+        )
+
+    @property
+    def eta(self) -> float:
+        """Exponent 1/(2σ²) of the atomic density, Å⁻²."""
+        return 0.5 / self.sigma**2
+
+    @property
+    def reach(self) -> float:
+        """Distance up to which dscribe counts neighbours, Å."""
+        padded = self.r_cut + self.sigma * float(np.sqrt(-2.0 * np.log(PADDING_THRESHOLD)))
+        return min(padded, self.weighting["r0"]) if self.weighting.get("function") == "poly" else padded
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the density weight vanishes at the reach, so that forces are continuous."""
+        return self.weighting.get("function") == "poly" and self.weighting["r0"] <= self.reach
+
+    @property
+    def n_channels(self) -> int:
+        """Number S of density species: one for mu2, else one per element."""
+        return 1 if self.mode == "mu2" else len(self.species)
+
+    @cached_property
+    def centre_weight(self) -> float:
+        """Weight of the central atom in its own density."""
+        return weight_at_centre(self.weighting)
+
+    def index_of(self, numbers: IntArray) -> IntArray:
+        """Position of atomic numbers in `species`, shape as given."""
+        return np.searchsorted(np.array(self.species), numbers)
+
+    @cached_property
+    def mixing_lnk(self) -> FloatArray:
+        """β times the square root of dscribe's prefactor π sqrt(8/(2l+1)): p is then a plain product."""
+        degree = np.arange(self.l_max + 1)
+        factor = np.sqrt(np.pi * np.sqrt(8.0 / (2 * degree + 1)))
+        factor[1:2] *= DSCRIBE_L1
+        return self.betas_lnk * factor[:, None, None]
+
+    @cached_property
+    def feature_index(self) -> IntArray:
+        """Where each feature stands: rows (l, a, b) in dscribe's order, shape (F, 3).
+
+        a = (species, n) counts the first density, b the second: the same channels for
+        ``off``, ``crossover`` and ``mu2``, the sum over species (b = n') for ``mu1nu1``.
+        """
+        n, blocks = self.n_max, []
+        pairs = [(s, t) for s in range(self.n_channels) for t in range(s, self.n_channels)]
+        if self.mode in ("crossover", "mu1nu1"):
+            pairs = [(s, s) for s in range(self.n_channels)]
+        full = np.array([(a, b) for a in range(n) for b in range(n)])
+        upper = full[full[:, 0] <= full[:, 1]]
+        for s, t in pairs:
+            inner = upper if s == t and self.mode != "mu1nu1" else full
+            offset = 0 if self.mode == "mu1nu1" else t * n
+            for l in range(self.l_max + 1):
+                blocks.append(np.column_stack([np.full(len(inner), l), inner[:, 0] + s * n, inner[:, 1] + offset]))
+        return np.concatenate(blocks)
+
+    @property
+    def n_features(self) -> int:
+        """Number F of features."""
+        return len(self.feature_index)
+
+    @cached_property
+    def unfolding(self) -> tuple[IntArray, FloatArray]:
+        """Gather index (into F features and one zero) and factor that turn ∂E/∂p into ∂E/∂c.
+
+        Shapes (l_max+1, S·n, B): with H_l[a, b] = factor · g[index], ∂E/∂c_a = Σ_b H_l[a, b] c_b over
+        the partners b: the channels themselves, or for ``mu1nu1`` the n sums followed by the channels.
+        """
+        n, width = self.n_max, self.n_channels * self.n_max
+        sums = n if self.mode == "mu1nu1" else 0
+        index = np.full((self.l_max + 1, width, sums + width), self.n_features)
+        factor = np.zeros(index.shape)
+        l, a, b = self.feature_index.T
+        feature = np.arange(self.n_features)
+        if sums:
+            index[l, a, b], factor[l, a, b] = feature, 1.0
+            for s in range(self.n_channels):
+                index[l, s * n + b, sums + a], factor[l, s * n + b, sums + a] = feature, 1.0
+        else:
+            index[l, a, b] = index[l, b, a] = feature
+            factor[l, a, b] += 1.0
+            factor[l, b, a] += 1.0
+        return index, factor
+
+
+def soap_basis(soap: SOAP | Mapping[str, Any]) -> SoapBasis:
+    """The basis of a dscribe SOAP or of its arguments (under dscribe's names)."""
+    from dscribe.descriptors import SOAP
+
+    if isinstance(soap, SOAP):
+        return SoapBasis.of(soap)
+    arguments = dict(soap)
+    for name, value in arguments.items():
+        arguments[name] = dict(value) if isinstance(value, Mapping) else value
+    unknown = [s for s in arguments.get("species", ()) if isinstance(s, str) and s not in atomic_numbers]
+    if unknown:
+        raise ConfigError(f"SOAP species {unknown} are no chemical symbols", fix="use symbols such as 'Si'")
+    if arguments.get("compression") is None:
+        arguments.pop("compression", None)
+    try:
+        return SoapBasis.of(SOAP(**arguments))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"dscribe refuses these SOAP arguments: {error}", fix="see dscribe.descriptors.SOAP"
+        ) from error

@@ -1,0 +1,124 @@
+"""Native SOAP: value, Jacobian and pullback of dscribe's power spectrum.
+
+p_nn'l = Σ_m c_nlm c_n'lm   (features of dscribe),   q = Vᵀ p / |p|   (features of the kernel)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gapkit.atoms.neighbours import Pairs
+from gapkit.descriptors.basis import SoapBasis
+from gapkit.descriptors.expansion import Expansion
+from gapkit.descriptors.soap_jacobian import SoapJacobian
+from gapkit.descriptors.soap_points import SoapPoints
+from gapkit.typing import FloatArray
+
+Channel = tuple[int, ...]
+
+
+class Soap:
+    """The native engine for dscribe's GTO basis, for any number of species."""
+
+    def __init__(self, basis: SoapBasis) -> None:
+        self.basis = basis
+
+    @property
+    def reach(self) -> float:
+        """Largest distance at which a neighbour counts, Å."""
+        return self.basis.reach
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers, ascending."""
+        return self.basis.species
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """One channel per central species."""
+        return [(z,) for z in self.basis.species]
+
+    def pairs_of(self, pairs: Pairs, channel: Channel) -> Pairs:
+        """The pairs of centres of one species, inside the reach."""
+        return pairs.of_species(channel[0]).within(self.reach)
+
+    def values(self, pairs: Pairs) -> FloatArray:
+        """dscribe's features of all centres of `pairs`, shape (E, F)."""
+        return SoapSites(self.basis, pairs.within(self.reach)).p_ef
+
+    def sites(self, pairs: Pairs, channel: Channel, points: Any = None) -> SoapSites:
+        """Normalised features of the centres, in the space of the sparse points if given."""
+        return SoapSites(self.basis, pairs, points)
+
+    def points(self, x_md: FloatArray) -> SoapPoints:
+        """Sparse points from normalised SOAP vectors, shape (M, F)."""
+        return SoapPoints.compress(self.basis, x_md)
+
+
+class SoapSites:
+    """Normalised SOAP vectors of one block of centres, with both directions of the gradient."""
+
+    weight_s: FloatArray | None = None
+
+    def __init__(self, basis: SoapBasis, pairs: Pairs, points: SoapPoints | None = None) -> None:
+        self.basis, self.pairs = basis, pairs
+        self.centre_s = pairs.centres_e
+        self.expansion = Expansion(basis, pairs)
+        self._channels = [c.reshape(len(c), -1, c.shape[-1]) for c in self.expansion.density]
+        self.p_ef = self._power_spectrum()
+        self._norm_e = np.sqrt(np.einsum("ef,ef->e", self.p_ef, self.p_ef))
+        self._points = points
+        self._map_fd = None if points is None else points.map_fd
+        self.x_sd = (self.p_ef if self._map_fd is None else self.p_ef @ self._map_fd) / self._norm_e[:, None]
+
+    @property
+    def full_sd(self) -> FloatArray:
+        """Normalised vectors before any projection, shape (E, F)."""
+        return self.p_ef / self._norm_e[:, None]
+
+    def _power_spectrum(self) -> FloatArray:
+        basis = self.basis
+        second = [self._sums(l) for l in range(basis.l_max + 1)] if basis.mode == "mu1nu1" else self._channels
+        shape = (basis.l_max + 1, self._channels[0].shape[1], second[0].shape[1])
+        product = np.empty((len(self.centre_s), *shape))
+        for l, (a, b) in enumerate(zip(self._channels, second, strict=True)):
+            np.matmul(a, b.transpose(0, 2, 1), out=product[:, l])
+        flat = np.ravel_multi_index(tuple(basis.feature_index.T), shape)
+        return np.take(product.reshape(len(product), -1), flat, axis=1)
+
+    def _sums(self, l: int) -> FloatArray:
+        """Density summed over species, shape (E, n_max, 2l+1)."""
+        return self.expansion.density[l].sum(axis=1)
+
+    def _partners(self, l: int) -> FloatArray:
+        """The coefficients that the derivative of the spectrum multiplies, shape (E, B, 2l+1)."""
+        c = self._channels[l]
+        return np.concatenate([self._sums(l), c], axis=1) if self.basis.mode == "mu1nu1" else c
+
+    def pullback(self, gx_sd: FloatArray, gw_s: FloatArray | None = None) -> FloatArray:
+        """∂E/∂r of every pair, shape (P, 3), from ∂E/∂q, shape (E, D)."""
+        along = np.einsum("sd,sd->s", gx_sd, self.x_sd) / self._norm_e**2
+        gp_ef = (gx_sd if self._map_fd is None else gx_sd @ self._map_fd.T) / self._norm_e[:, None]
+        gp_ef -= along[:, None] * self.p_ef
+        return self._pull_spectrum(gp_ef)
+
+    def _pull_spectrum(self, gp_ef: FloatArray) -> FloatArray:
+        index, factor = self.basis.unfolding
+        padded = np.concatenate([gp_ef, np.zeros((len(gp_ef), 1))], axis=1)
+        return self.expansion.contract(
+            [
+                ((np.take(padded, index[l], axis=1) * factor[l]) @ self._partners(l)).reshape(c.shape)
+                for l, c in enumerate(self.expansion.density)
+            ]
+        )
+
+    def jacobian(self) -> SoapJacobian:
+        """∂q/∂r of every pair, contracted with the sparse points."""
+        if self._points is None:
+            raise TypeError("the Jacobian is contracted with sparse points: evaluate the sites with points")
+        partners = [self._partners(l) for l in range(self.basis.l_max + 1)]
+        norm_slope_pc = self._pull_spectrum(self.p_ef / self._norm_e[:, None])
+        return SoapJacobian(self.expansion, partners, self.x_sd, self._norm_e, norm_slope_pc, self._points)

@@ -1,0 +1,68 @@
+"""The exceptions of gapkit: each says what is wrong, where, and how to fix it.
+
+GapkitError
+├── DataError        structures or labels that cannot be used      (also ValueError)
+├── SpeciesError     an element that a model does not know         (also ValueError)
+├── ConfigError      a setting outside its range or unknown        (also ValueError)
+├── ModelFileError   a model file that cannot be read              (also OSError)
+└── NotFittedError   prediction asked of a model before `fit`      (also sklearn's)
+GapkitWarning        something that was done, and may not be wanted
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
+
+
+class GapkitError(Exception):
+    """Base of all errors that gapkit raises on purpose.
+
+    Parameters
+    ----------
+    what
+        One sentence: what is wrong.
+    fix
+        What the user can do about it. Required: an error without a fix is not finished.
+    where
+        File, frame or atom that it concerns.
+    """
+
+    def __init__(self, what: str, *, fix: str, where: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        place = f" ({where})" if where else ""
+        super().__init__(f"{what.rstrip('.')}{place}. Fix: {fix.rstrip('.')}.")
+
+
+class DataError(GapkitError, ValueError):
+    """Structures or labels that cannot be used as they are."""
+
+
+class SpeciesError(GapkitError, ValueError):
+    """An element that the model or descriptor does not know."""
+
+
+class ConfigError(GapkitError, ValueError):
+    """A setting that is unknown or outside its range."""
+
+
+class ModelFileError(GapkitError, OSError):
+    """A model file that is missing, damaged, truncated or too new."""
+
+
+class NotFittedError(GapkitError, _SklearnNotFittedError):
+    """A method that needs a fitted model was called before `fit`."""
+
+
+class GapkitWarning(UserWarning):
+    """Something that gapkit decided for the user and the user should know."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint of an error about an unknown name: the nearest valid one and all others."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"did you mean '{close[0]}'? " if close else ""
+    return f"{guess}valid names are {', '.join(known)}"

@@ -1,0 +1,110 @@
+"""All data of one (group, kind) as one triangular factor, whatever the number of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from gapkit.atoms.frame import Frame
+from gapkit.gp.design import FrameRows
+from gapkit.gp.noise import own_sigma, row_scale
+from gapkit.numerics.factor import TriangularFold
+from gapkit.typing import FloatArray, Kind
+
+
+class RowKey(NamedTuple):
+    """Which rows were folded together.
+
+    `own` marks frames that brought their own σ: their rows are divided by it, and `Noise` does
+    not apply to them.
+    """
+
+    group: str
+    kind: Kind
+    own: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedRows:
+    """Triangular factor of [K | y] of one key.
+
+    Attributes
+    ----------
+    key
+        Group and kind.
+    factor_nm
+        Shape (n, M+1): rows divided by what σ is multiplied by, last column the targets.
+    n_rows
+        Number of observations.
+    log_scale
+        Sum over observations of the logarithm of what they were divided by.
+    """
+
+    key: RowKey
+    factor_nm: FloatArray
+    n_rows: int
+    log_scale: float
+
+
+class DataFold:
+    """Folds structures one after the other.
+
+    Parameters
+    ----------
+    n_columns
+        Number M of sparse points.
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        self._n_columns = n_columns
+        self._folds: dict[RowKey, TriangularFold] = {}
+        self._log_scales: dict[RowKey, float] = {}
+
+    def add(self, frame: Frame, rows: FrameRows, reference: float, kinds: Collection[Kind]) -> None:
+        """Fold the labels of one frame; `reference` is the energy (eV) subtracted before the fit."""
+        for kind in kinds:
+            values = _observations(frame, rows, reference, kind)
+            if values is None or not len(values[1]):
+                continue
+            rows_nm, y_n = values
+            own = own_sigma(frame, kind)
+            divisor = np.broadcast_to(row_scale(kind, frame.n_atoms) if own is None else own, (3 * frame.n_atoms,))
+            if kind == "forces" and frame.force_mask_e is not None:
+                divisor = divisor[np.repeat(frame.force_mask_e, 3)]
+            self._fold(RowKey(frame.group, kind, own is not None), rows_nm, y_n, divisor[: len(y_n)])
+
+    def _fold(self, key: RowKey, rows_nm: FloatArray, y_n: FloatArray, divisor_n: FloatArray) -> None:
+        fold = self._folds.setdefault(key, TriangularFold(self._n_columns + 1))
+        fold.add(np.column_stack([rows_nm, y_n]) / divisor_n[:, None])
+        self._log_scales[key] = self._log_scales.get(key, 0.0) + float(np.log(divisor_n).sum())
+
+    def finish(self) -> list[CompressedRows]:
+        """The factors, sorted by key."""
+        return [
+            CompressedRows(key, fold.factor(), fold.n_rows, self._log_scales[key])
+            for key, fold in sorted(self._folds.items())
+        ]
+
+
+def _observations(frame: Frame, rows: FrameRows, reference: float, kind: Kind) -> tuple[FloatArray, FloatArray] | None:
+    """Rows and targets of one kind, or None without a label; stress enters as the virial V·stress."""
+    if kind == "energy" and frame.energy is not None:
+        return rows.energy_m[None], np.array([frame.energy - reference])
+    if kind == "forces" and frame.forces_ec is not None and rows.forces_nm is not None:
+        y_n = frame.forces_ec.ravel()
+        if frame.force_mask_e is None:
+            return rows.forces_nm, y_n
+        use = np.repeat(frame.force_mask_e, 3)
+        return rows.forces_nm[use], y_n[use]
+    if kind == "stress" and frame.stress_v is not None and rows.virial_vm is not None:
+        return rows.virial_vm, frame.stress_v * frame.volume
+    return None
+
+
+def labelled(frame: Frame, kinds: Mapping[Kind, object] | Collection[Kind]) -> set[Kind]:
+    """Those kinds of which the frame has a label."""
+    have: dict[Kind, object] = {"energy": frame.energy, "forces": frame.forces_ec, "stress": frame.stress_v}
+    return {kind for kind in kinds if have[kind] is not None}

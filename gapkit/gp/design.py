@@ -1,0 +1,152 @@
+"""Observation rows: energies, forces and virials as linear functionals of the kernel columns.
+
+    energy  Σ_e k(e, m)         force  F_j = -Σ_p ∂k/∂r_p         virial  Σ_p r_p ⊗ ∂k/∂r_p
+
+Cost of one block of S environments with P neighbours, D features and M sparse points, in flops:
+3·S·P·D·M·2 for the GEMM of the derivative rows with the points (nine tenths of a fit),
+3·S·P·M·2 to weight and sum them. All derivative rows that move one atom are handled together,
+so that the products are summed while they are in the cache and no array of S·P·M is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from gapkit.atoms.neighbours import Pairs
+from gapkit.descriptors.base import Jacobian
+from gapkit.gp.term import SparseTerm
+from gapkit.typing import FloatArray, IntArray, Kind
+from gapkit.units import to_voigt
+
+_ROW_BYTES = 32e6  # derivative rows of one block are kept below this
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRows:
+    """Rows of one structure, without noise and without δ.
+
+    Attributes
+    ----------
+    energy_m
+        Row of the total energy, shape (M,).
+    forces_nm
+        Rows of the forces, atom by atom, shape (3N, M); None if not asked for.
+    virial_vm
+        Rows of the strain derivative ∂E/∂ε in Voigt order, shape (6, M), eV; None if not asked for.
+    """
+
+    energy_m: FloatArray
+    forces_nm: FloatArray | None
+    virial_vm: FloatArray | None
+
+
+def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind]) -> FrameRows:
+    """Rows of one structure for all terms.
+
+    Parameters
+    ----------
+    terms
+        The terms, whose columns stand side by side.
+    pairs
+        All pairs of the structure.
+    kinds
+        Which of energy, forces and stress are needed; the energy row is always there.
+    """
+    derivatives = "forces" in kinds or "stress" in kinds
+    n_atoms, width = len(pairs.numbers_e), sum(t.n_columns for t in terms)
+    energy_m = np.zeros(width)
+    # target t < N: forces on atom t; N, N+1: first and second half of the virial's columns
+    moved = np.zeros((n_atoms + 3, 3, width)) if derivatives else None
+    done = 0
+    for term in terms:
+        columns = slice(done, done + term.n_columns)
+        _term_rows(term, pairs, energy_m[columns], None if moved is None else moved[:, :, columns])
+        done += term.n_columns
+    if moved is None:
+        return FrameRows(energy_m, None, None)
+    virial = to_voigt(-moved[n_atoms:].transpose(2, 0, 1)).T if "stress" in kinds else None
+    return FrameRows(energy_m, moved[:n_atoms].reshape(3 * n_atoms, width), virial)
+
+
+def _term_rows(term: SparseTerm, pairs: Pairs, energy_m: FloatArray, moved_tcm: FloatArray | None) -> None:
+    """Add the rows of one term."""
+    columns = term.columns
+    for channel, block, sites in term.blocks(pairs, _block_size(term, pairs)):
+        here, y_md = columns[channel], term.points[channel].x_md
+        k_sm, slopes_sm = term.kernel.values_and_slopes(sites.x_sd, y_md)
+        weight_s = sites.weight_s
+        energy_m[here] += k_sm.sum(axis=0) if weight_s is None else weight_s @ k_sm
+        if moved_tcm is None or not len(block.e_p):
+            continue
+        rows = _MovedRows(sites.jacobian(), block, len(sites.centre_s))
+        slopes_sm = slopes_sm if weight_s is None else slopes_sm * weight_s[:, None]
+        rows.add_to(moved_tcm[:, :, here], term, k_sm, slopes_sm)
+
+
+def _block_size(term: SparseTerm, pairs: Pairs) -> int:
+    """Centres whose derivative rows fit into the memory of a block."""
+    widest = max((p.x_md.shape[1] for p in term.points.values()), default=1)
+    per_centre = 3 * max(1, len(pairs.e_p) / max(1, len(pairs.numbers_e))) * widest * 8
+    return max(1, int(_ROW_BYTES / per_centre))
+
+
+class _MovedRows:
+    """Derivative rows of a block, sorted by the atom (or virial column) that they move.
+
+    Each pair moves its neighbour j and, with the opposite sign, its centre i; its virial is
+    r ⊗ ∂. Rows of the same site and target are added before they meet the sparse points.
+    """
+
+    def __init__(self, jacobian: Jacobian, pairs: Pairs, n_sites: int) -> None:
+        self._jacobian = jacobian
+        site_q, n_atoms = jacobian.site_q, len(pairs.numbers_e)
+        i_q, j_q, r_qc = pairs.i_p[jacobian.pair_q], pairs.j_p[jacobian.pair_q], pairs.r_pc[jacobian.pair_q]
+        stacks = [jacobian.rows_qcx]
+        for extra in (jacobian.along_qc, jacobian.weight_slope_qc):
+            stacks.append(np.empty((*site_q.shape, 3, 0)) if extra is None else extra[..., None])
+        rows_qcx = np.concatenate(stacks, axis=2) if any(s.shape[2] for s in stacks[1:]) else stacks[0]
+        key = site_q * (n_atoms + 3)
+        keys = [key + j_q]
+        values = [rows_qcx]
+        starts, centre_keys = _runs(key + i_q)
+        keys.append(centre_keys)
+        values.append(-np.add.reduceat(rows_qcx, starts, axis=0))
+        site_starts, site_keys = _runs(key)
+        for a in range(3):
+            keys.append(site_keys + n_atoms + a)
+            values.append(np.add.reduceat(rows_qcx * r_qc[:, a, None, None], site_starts, axis=0))
+        self._merge(np.concatenate(keys), np.concatenate(values), n_atoms + 3)
+
+    def _merge(self, key: IntArray, values: FloatArray, n_targets: int) -> None:
+        """Sort by target, then site; add what agrees in both."""
+        site, target = np.divmod(key, n_targets)
+        order = np.lexsort((site, target))
+        site, target, values = site[order], target[order], values[order]
+        new = np.flatnonzero(np.r_[True, (np.diff(target) != 0) | (np.diff(site) != 0)])
+        if len(new) < len(site):
+            site, target, values = site[new], target[new], np.add.reduceat(values, new, axis=0)
+        self.site, self.target, self._values = site, target, values
+
+    def add_to(self, moved_tcm: FloatArray, term: SparseTerm, k_sm: FloatArray, slopes_sm: FloatArray) -> None:
+        """Add -∂k of every target; the sign is that of a force."""
+        jacobian, width = self._jacobian, self._jacobian.rows_qcx.shape[2]
+        edges = np.flatnonzero(np.r_[True, np.diff(self.target) != 0, True])
+        with_along, with_slope = jacobian.along_qc is not None, jacobian.weight_slope_qc is not None
+        for a, b in pairwise(edges):
+            part, site = self._values[a:b], self.site[a:b]
+            along = part[:, :, width] if with_along else None
+            met = term.kernel.contract(jacobian.meet(part[:, :, :width]), along)
+            out = moved_tcm[self.target[a]]
+            out -= np.einsum("qcm,qm->cm", met, slopes_sm[site])
+            if with_slope:
+                out -= part[:, :, -1].T @ k_sm[site]
+
+
+def _runs(key: IntArray) -> tuple[IntArray, IntArray]:
+    """First positions of runs of equal keys, and those keys."""
+    starts = np.flatnonzero(np.r_[True, np.diff(key) != 0])
+    return starts, key[starts]

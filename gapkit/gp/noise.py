@@ -1,0 +1,79 @@
+"""σ of every observation: the regulariser of the fit and the aleatoric part of the model.
+
+This file alone knows how σ scales with the number of atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from gapkit._check import positive
+from gapkit.atoms.frame import Frame
+from gapkit.errors import ConfigError, nearest
+from gapkit.typing import KINDS, FloatArray, Kind
+
+
+class Noise(BaseEstimator):
+    """Standard deviations of the labels that are fitted, the misfit of the model included.
+
+    Parameters
+    ----------
+    energy
+        σ of a total energy, per atom: eV/atom. A frame of N atoms has σ√N.
+    forces
+        σ of a force component, eV/Å.
+    stress
+        σ of the virial V·stress, per atom: eV/atom. A frame of N atoms has σ√N, that is
+        σ√N/V for each stress component.
+    groups
+        {config_type: {kind: σ}} for groups that differ; what is absent falls back on the above.
+
+    None for a kind leaves it out of the fit.
+    """
+
+    def __init__(
+        self,
+        energy: float | None = 0.001,
+        forces: float | None = 0.1,
+        stress: float | None = 0.01,
+        groups: Mapping[str, Mapping[str, float | None]] | None = None,
+    ) -> None:
+        self.energy = energy
+        self.forces = forces
+        self.stress = stress
+        self.groups = groups
+
+    def check(self) -> None:
+        """Raise ConfigError for a σ that is not positive or a kind that does not exist."""
+        for kind in KINDS:
+            if getattr(self, kind) is not None:
+                positive(f"Noise.{kind}", getattr(self, kind))
+        for group, settings in (self.groups or {}).items():
+            for name, sigma in settings.items():
+                if name not in KINDS:
+                    raise ConfigError(f"Noise.groups['{group}'] has no kind '{name}'", fix=nearest(name, KINDS))
+                if sigma is not None:
+                    positive(f"Noise.groups['{group}']['{name}']", sigma)
+
+    def sigma(self, group: str, kind: Kind) -> float | None:
+        """σ of a kind of label in a group, in the units above; None if it is left out."""
+        own = (self.groups or {}).get(group, {})
+        value: float | None = own[kind] if kind in own else getattr(self, kind)
+        return value
+
+
+def row_scale(kind: Kind, n_atoms: int) -> float:
+    """What σ is multiplied by for one row: √N for energies and virials, 1 for forces."""
+    return 1.0 if kind == "forces" else float(np.sqrt(n_atoms))
+
+
+def own_sigma(frame: Frame, kind: Kind) -> float | FloatArray | None:
+    """σ that the frame brings itself, already per row: a number, or one per force component."""
+    if kind == "forces" and frame.force_sigma_e is not None:
+        return np.repeat(frame.force_sigma_e, 3)
+    if kind in frame.sigma:
+        return float(frame.sigma[kind]) * row_scale(kind, frame.n_atoms)
+    return None

@@ -1,0 +1,77 @@
+"""Weights, predictive variance and evidence of the sparse Gaussian process.
+
+One QR factorisation of the stack [chol(K_mm)ᵀ 0; R_g/σ_g] gives the factor of
+A = K_mm + K_mn Λ⁻¹ K_nm, the weights and the evidence: Quiñonero-Candela & Rasmussen, J. Mach.
+Learn. Res. 6, 1939 (2005), eqs. 20-21 (deterministic training conditional); stable form of
+Foster et al., J. Mach. Learn. Res. 10, 857 (2009).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from gapkit.gp.compress import CompressedRows
+from gapkit.numerics.factor import qr_triangle, whiten
+from gapkit.typing import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """What the data say about the sparse points.
+
+    Attributes
+    ----------
+    weights_m
+        Weights of the kernel columns, shape (M,), eV.
+    prior_mm
+        Upper triangular U with UᵀU = K_mm/δ².
+    data_mm
+        Upper triangular R with RᵀR = A.
+    log_evidence
+        Log marginal likelihood of the labels; nan for a model saved without it.
+    """
+
+    weights_m: FloatArray
+    prior_mm: FloatArray
+    data_mm: FloatArray
+    log_evidence: float
+
+    def variance(self, k_xm: FloatArray, prior_x: FloatArray) -> FloatArray:
+        """DTC variance k** - k*ᵀK_mm⁻¹k* + k*ᵀA⁻¹k* of rows k* (X, M) with prior k** (X,), eV²."""
+        explained = np.einsum("xm,xm->x", *(2 * [whiten(self.prior_mm, k_xm)]))
+        known = np.einsum("xm,xm->x", *(2 * [whiten(self.data_mm, k_xm)]))
+        return np.maximum(prior_x - explained, 0.0) + known
+
+
+UNSOLVED = Posterior(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), float("nan"))
+"""Stands in a model before its first solve."""
+
+
+def solve(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence[float]) -> Posterior:
+    """Condition the sparse points on compressed data.
+
+    Parameters
+    ----------
+    prior_mm
+        Upper triangular factor of K_mm/δ², shape (M, M).
+    rows
+        Compressed observations.
+    sigmas
+        σ of each of them.
+    """
+    m = len(prior_mm)
+    stack = [np.hstack([prior_mm, np.zeros((m, 1))])]
+    stack += [part.factor_nm / sigma for part, sigma in zip(rows, sigmas, strict=True)]
+    triangle = qr_triangle(np.vstack(stack))
+    data_mm, projected_m = triangle[:m, :m], triangle[:m, m]
+    weights_m = solve_triangular(data_mm, projected_m, check_finite=False)
+    misfit = float(triangle[m, m] ** 2) if len(triangle) > m else 0.0
+    n = sum(part.n_rows for part in rows)
+    log_noise = sum(part.log_scale + part.n_rows * np.log(s) for part, s in zip(rows, sigmas, strict=True))
+    log_ratio = np.log(np.diagonal(data_mm)).sum() - np.log(np.diagonal(prior_mm)).sum()
+    evidence = -0.5 * misfit - log_ratio - log_noise - 0.5 * n * np.log(2.0 * np.pi)
+    return Posterior(weights_m, np.asfortranarray(prior_mm), np.asfortranarray(data_mm), float(evidence))

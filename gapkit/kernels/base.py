@@ -1,0 +1,31 @@
+"""What a term needs of a kernel: values, and their contraction with descriptor gradients."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gapkit.typing import FloatArray
+
+
+class Kernel(Protocol):
+    """Covariance k(x, y) of two sites with features x and y.
+
+    Derivatives never appear as 4-index arrays. Every kernel here has a gradient of the form
+    ∂k/∂x = slope(x, y) · (vector linear in x and y), so three contractions are enough.
+    """
+
+    def values(self, x_sd: FloatArray, y_md: FloatArray) -> FloatArray:
+        """k(x_s, y_m), shape (S, M)."""
+        ...
+
+    def values_and_slopes(self, x_sd: FloatArray, y_md: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """k and the scalar slope that multiplies the contraction, each of shape (S, M)."""
+        ...
+
+    def contract(self, dot_qcm: FloatArray, along_qc: FloatArray | None) -> FloatArray:
+        """The vector part met by rows ∂x/∂r, from Σ_d ∂x_d y_d and Σ_d ∂x_d x_d; shape (Q, 3, M)."""
+        ...
+
+    def pullback(self, slopes_sm: FloatArray, x_sd: FloatArray, y_md: FloatArray) -> FloatArray:
+        """Σ_m ∂k/∂x of weighted slopes, shape (S, D)."""
+        ...

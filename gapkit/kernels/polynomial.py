@@ -1,0 +1,57 @@
+"""Dot-product kernel to an integer power, the kernel of SOAP-GAP."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gapkit._check import whole
+from gapkit.typing import FloatArray
+
+
+class DotProduct:
+    """k(x, y) = (x·y)^ζ.
+
+    On unit vectors this is the SOAP kernel of Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115
+    (2013), eq. 36 with the normalisation in the descriptor.
+
+    Parameters
+    ----------
+    zeta
+        Power ζ, 1 … 16.
+    """
+
+    def __init__(self, zeta: int) -> None:
+        self.zeta = whole("zeta", zeta, 1, 16)
+
+    def values(self, x_sd: FloatArray, y_md: FloatArray) -> FloatArray:
+        """k, shape (S, M)."""
+        return _power(x_sd @ y_md.T, self.zeta)
+
+    def values_and_slopes(self, x_sd: FloatArray, y_md: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """k and ζ (x·y)^(ζ-1), each of shape (S, M)."""
+        u = x_sd @ y_md.T
+        lower = _power(u, self.zeta - 1)
+        u *= lower
+        lower *= self.zeta
+        return u, lower
+
+    def contract(self, dot_qcm: FloatArray, along_qc: FloatArray | None) -> FloatArray:
+        """The rows met by the sparse points themselves."""
+        return dot_qcm
+
+    def pullback(self, slopes_sm: FloatArray, x_sd: FloatArray, y_md: FloatArray) -> FloatArray:
+        """Σ_m slope y_m, shape (S, D)."""
+        return slopes_sm @ y_md
+
+
+def _power(u: FloatArray, exponent: int) -> FloatArray:
+    """u to a small whole power by repeated multiplication: `**` is ten times slower."""
+    result: FloatArray | None = None
+    square = u
+    while exponent:
+        if exponent & 1:
+            result = square.copy() if result is None else result * square
+        exponent >>= 1
+        if exponent:
+            square = square * square
+    return np.ones_like(u) if result is None else result

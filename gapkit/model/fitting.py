@@ -1,0 +1,111 @@
+"""The steps of a fit: rows of all structures, compressed; prior; σ of each part; errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.linalg import block_diag
+from tqdm import tqdm
+
+from gapkit.atoms.frame import Frame
+from gapkit.atoms.neighbours import NeighbourList
+from gapkit.baselines.base import is_isolated, reference_energy
+from gapkit.errors import ConfigError
+from gapkit.gp.compress import CompressedRows, DataFold, RowKey, labelled
+from gapkit.gp.design import FrameRows, frame_rows
+from gapkit.gp.noise import Noise
+from gapkit.gp.term import SparseTerm
+from gapkit.model.parallel import ordered_map
+from gapkit.model.predict import energy_rows
+from gapkit.model.terms import isolated_frame, species_of
+from gapkit.numerics.factor import FOLD_ROWS, jittered_cholesky
+from gapkit.typing import FloatArray, Kind
+
+_log = logging.getLogger(__name__)
+
+EXACT = RowKey("", "energy", own=True)
+"""Key of the rows that hold isolated atoms at e0."""
+EXACT_SIGMA = 1e-5
+"""σ of those rows, eV."""
+
+
+def compress(
+    frames: Sequence[Frame],
+    terms: Sequence[SparseTerm],
+    e0: Mapping[int, float],
+    kinds: Collection[Kind],
+    noise: Noise,
+    n_jobs: int,
+) -> list[CompressedRows]:
+    """Rows of all structures as one factor per (group, kind), with a progress bar for a terminal."""
+    m = sum(term.n_columns for term in terms)
+    reach = max(term.descriptor.reach for term in terms)
+    groups = {f.group for f in frames}
+    _log.info("fit: %d frames, %d atoms, %d sparse points", len(frames), sum(f.n_atoms for f in frames), m)
+    _log.info("about %.2f GB of memory", memory_estimate(frames, m, len(groups) * len(kinds), n_jobs) / 1e9)
+
+    def used(frame: Frame) -> set[Kind]:
+        with_noise = {k for k in kinds if noise.sigma(frame.group, k) is not None}
+        own: set[Kind] = {k for k in kinds if k in frame.sigma or (k == "forces" and frame.force_sigma_e is not None)}
+        return labelled(frame, with_noise | own)
+
+    def rows_of(frame: Frame) -> FrameRows:
+        return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame))
+
+    data = [f for f in frames if used(f) and not is_isolated(f)]
+    fold = DataFold(m)
+    bar = tqdm(data, desc="fit", unit="frame", disable=None)
+    for frame, rows in zip(bar, ordered_map(rows_of, data, n_jobs), strict=True):
+        fold.add(frame, rows, reference_energy(frame.numbers_e, e0), used(frame))
+    return [_isolated_rows(terms, species_of(frames), reach), *fold.finish()]
+
+
+def _isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], reach: float) -> CompressedRows:
+    """One row per element that holds the energy of the isolated atom at e0."""
+    rows = [energy_rows(terms, NeighbourList(reach).pairs(isolated_frame(z))) for z in species]
+    with_target = np.column_stack([np.concatenate(rows), np.zeros(len(species))])
+    return CompressedRows(EXACT, with_target / EXACT_SIGMA, len(species), len(species) * float(np.log(EXACT_SIGMA)))
+
+
+def memory_estimate(frames: Sequence[Frame], m: int, n_factors: int, n_jobs: int) -> float:
+    """Bytes that a fit needs at its peak, without the structures themselves."""
+    largest = max(3 * f.n_atoms + 7 for f in frames)
+    factors = n_factors * (m + 1) * (m + 1 + FOLD_ROWS / 2)
+    return 8.0 * (factors + 3 * (n_factors + 2) * (m + 1) ** 2 + 3 * abs(n_jobs) * largest * m) + 2e8
+
+
+def prior_factor(terms: Sequence[SparseTerm]) -> FloatArray:
+    """Upper triangular factor of K_mm/δ² of all terms."""
+    return block_diag(*(jittered_cholesky(term.covariance())[0] / term.delta for term in terms))
+
+
+def sigmas_of(rows: Sequence[CompressedRows], noise: Noise) -> tuple[list[CompressedRows], list[float]]:
+    """The parts of the data that the noise setting uses, and σ of each."""
+    have = {(part.key.group, part.key.kind) for part in rows}
+    for group in {part.key.group for part in rows if not part.key.own}:
+        for kind in ("energy", "forces", "stress"):
+            asked = (noise.groups or {}).get(group, {}).get(kind)
+            if asked is not None and (group, kind) not in have:
+                raise ConfigError(f"there are no {kind} rows of group '{group}'", fix="fit again with a σ for them")
+    used, sigmas = [], []
+    for part in rows:
+        sigma = 1.0 if part.key.own else noise.sigma(part.key.group, part.key.kind)
+        if sigma is not None:
+            used.append(part)
+            sigmas.append(sigma)
+    return used, sigmas
+
+
+def training_errors(rows: Sequence[CompressedRows], weights_m: FloatArray) -> list[dict[str, Any]]:
+    """Root mean square residual of each (group, kind): eV/√atom for energy and virial, eV/Å for forces."""
+    errors = []
+    for part in rows:
+        if part.key == EXACT:
+            continue
+        residual = part.factor_nm[:, :-1] @ weights_m - part.factor_nm[:, -1]
+        rms = float(np.sqrt(residual @ residual / part.n_rows))
+        errors.append({"group": part.key.group, "kind": part.key.kind, "rows": part.n_rows, "rms": rms})
+    return errors

@@ -1,0 +1,278 @@
+"""The model a user holds: settings, fit, prediction and file."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from sklearn.base import BaseEstimator
+
+from gapkit._check import generator
+from gapkit.atoms.frame import Frame
+from gapkit.atoms.keys import Keys
+from gapkit.atoms.labels import to_frame, to_frames
+from gapkit.atoms.neighbours import NeighbourList
+from gapkit.baselines.base import isolated_energies
+from gapkit.errors import ConfigError, DataError, NotFittedError, nearest
+from gapkit.gp.noise import Noise
+from gapkit.gp.posterior import UNSOLVED, solve
+from gapkit.model.archive import damaged, read, write
+from gapkit.model.defaults import default_terms
+from gapkit.model.fitting import compress, prior_factor, sigmas_of, training_errors
+from gapkit.model.parallel import ordered_map
+from gapkit.model.predict import evaluate
+from gapkit.model.prediction import WANTED, Prediction
+from gapkit.model.schema import build, describe
+from gapkit.model.state import ModelState
+from gapkit.model.terms import Term, require_species
+from gapkit.typing import KINDS, FloatArray, Rng
+
+_log = logging.getLogger(__name__)
+
+
+class GAP(BaseEstimator):
+    """Gaussian Approximation Potential.
+
+    Parameters
+    ----------
+    terms
+        `SoapTerm`s and `PairTerm`s whose energies add up. None: chosen from the data.
+    noise
+        σ of the labels. None: `Noise()`.
+    e0
+        {symbol: energy of the isolated atom, eV}. None: from single-atom frames, else by least
+        squares with a warning.
+    keys
+        Names of the labels in `info` and `arrays`. None: the usual names.
+    n_jobs
+        Threads; -1 for all cores.
+
+    Attributes
+    ----------
+    state_
+        All that was learned; `e0_`, `species_`, `log_evidence_` and `training_` are views of it.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[Term] | None = None,
+        noise: Noise | None = None,
+        *,
+        e0: Mapping[str | int, float] | None = None,
+        keys: Keys | None = None,
+        n_jobs: int = 1,
+    ) -> None:
+        self.terms = terms
+        self.noise = noise
+        self.e0 = e0
+        self.keys = keys
+        self.n_jobs = n_jobs
+
+    def fit(self, frames: Iterable[Atoms], y: Any = None, *, rng: Rng = 0) -> GAP:
+        """Fit to labelled structures.
+
+        Parameters
+        ----------
+        frames
+            Structures with labels; they are not changed. Missing labels are fine.
+        y
+            Ignored; there for scikit-learn.
+        rng
+            Generator or seed of the choice of sparse points.
+
+        Raises
+        ------
+        DataError, SpeciesError, ConfigError
+            With the frame, the atom and the fix.
+        """
+        noise = self._noise()
+        data = to_frames(frames, keys=self.keys or Keys(), require_labels=True)
+        random = generator(rng)
+        e0 = isolated_energies(data, self.e0)
+        terms = default_terms(data) if self.terms is None else list(self.terms)
+        if not terms:
+            raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
+        chosen = [term.choose(f"{_label(term)}{k}", data, random) for k, term in enumerate(terms)]
+        kinds = {k for k in KINDS for group in {f.group for f in data} if noise.sigma(group, k) is not None}
+        rows = compress(data, chosen, e0, kinds, noise, self.n_jobs)
+        self.state_ = self._solve(
+            ModelState(
+                settings=terms,
+                terms=chosen,
+                noise=noise,
+                e0=e0,
+                prior_mm=prior_factor(chosen),
+                posterior=UNSOLVED,
+                rows=rows,
+                hashes=np.array([f.hash for f in data], dtype=np.uint64),
+                training={"frames": len(data), "atoms": sum(f.n_atoms for f in data)},
+            )
+        )
+        return self
+
+    def refit(self, noise: Noise | None = None) -> GAP:
+        """Solve again with other noise; no kernel is evaluated and the structures are not needed.
+
+        Raises
+        ------
+        ConfigError
+            If the model was saved without its compressed data, or a kind was not in the fit.
+        """
+        state = self._fitted()
+        if state.rows is None:
+            raise ConfigError("this model was saved without its compressed data", fix="save it with data=True")
+        if noise is not None:
+            self.noise = noise
+        self.state_ = self._solve(replace(state, noise=self._noise()))
+        return self
+
+    @staticmethod
+    def _solve(state: ModelState) -> ModelState:
+        used, sigmas = sigmas_of(state.rows or (), state.noise)
+        posterior = solve(state.prior_mm, used, sigmas)
+        _log.info("log evidence %.1f", posterior.log_evidence)
+        errors = training_errors(used, posterior.weights_m)
+        return replace(state, posterior=posterior, training={**state.training, "errors": errors})
+
+    def predict(self, atoms: Any, want: Collection[str] | None = None) -> Any:
+        """Predict one structure (a `Prediction`) or several (a list of them).
+
+        Parameters
+        ----------
+        atoms
+            `ase.Atoms`, or an iterable of them; never changed.
+        want
+            Any of energy, energies, forces, stress, energy_std, energies_std. None: energy and
+            forces, and the stress of structures with a periodic cell. `by_term` always comes along.
+
+        Raises
+        ------
+        NotFittedError, SpeciesError, DataError, ConfigError
+        """
+        self._fitted()
+        if isinstance(atoms, Atoms):
+            return self.predict_frame(to_frame(atoms, labels=False), want)
+        frames = to_frames(atoms, labels=False)
+        return list(ordered_map(lambda f: self.predict_frame(f, want), frames, self.n_jobs))
+
+    def predict_frame(
+        self, frame: Frame, want: Collection[str] | None = None, neighbours: NeighbourList | None = None
+    ) -> Prediction:
+        """Predict a checked structure, with a neighbour list that may be kept from step to step."""
+        state = self._fitted()
+        require_species(state.species, [frame])
+        pairs = (neighbours or NeighbourList(state.reach)).pairs(frame)
+        return evaluate(state, frame, pairs, _wanted(want, frame))
+
+    def score(self, frames: Iterable[Atoms], y: Any = None) -> float:
+        """Coefficient of determination R², for scikit-learn's searches; 1 is perfect.
+
+        Of the force components; of energies per atom where no frame has forces.
+        """
+        self._fitted()
+        data = to_frames(frames, keys=self.keys or Keys(), require_labels=True)
+        forces = [(f.forces_ec, self.predict_frame(f, {"forces"}).forces) for f in data if f.forces_ec is not None]
+        if forces:
+            return _r2(*(np.concatenate([np.ravel(v) for v in side]) for side in zip(*forces, strict=True)))
+        energies = [
+            (f.energy / f.n_atoms, self.predict_frame(f, {"energy"}).energy / f.n_atoms)
+            for f in data
+            if f.energy is not None
+        ]
+        return _r2(*(np.array(side) for side in zip(*energies, strict=True)))
+
+    def save(self, path: str | os.PathLike[str], *, data: bool = False) -> None:
+        """Write one file; with `data`, also the compressed training data that `refit` needs."""
+        write(Path(path), *describe(self._fitted(), data=data))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> GAP:
+        """Read a model file; it predicts bit for bit what the saved model predicted.
+
+        Raises
+        ------
+        ModelFileError
+            The file is missing, no model, damaged, truncated, or written by a newer gapkit.
+        """
+        document, arrays = read(Path(path))
+        try:
+            state = build(document, arrays)
+        except (KeyError, ValueError, TypeError) as error:
+            raise damaged(Path(path), error) from error
+        model = cls(list(state.settings), state.noise)
+        model.state_ = state
+        return model
+
+    @property
+    def reach(self) -> float:
+        """Largest distance at which an atom sees another, Å."""
+        return self._fitted().reach
+
+    @property
+    def species_(self) -> tuple[int, ...]:
+        """Atomic numbers that the model knows."""
+        return self._fitted().species
+
+    @property
+    def e0_(self) -> Mapping[int, float]:
+        """Energies of the isolated atoms by atomic number, eV."""
+        return self._fitted().e0
+
+    @property
+    def log_evidence_(self) -> float:
+        """Log marginal likelihood of the training labels."""
+        return self._fitted().posterior.log_evidence
+
+    @property
+    def training_(self) -> Mapping[str, Any]:
+        """Numbers of training frames and atoms, and the errors of the fit."""
+        return self._fitted().training
+
+    def _noise(self) -> Noise:
+        noise = Noise() if self.noise is None else self.noise
+        noise.check()
+        return noise
+
+    def _fitted(self) -> ModelState:
+        if not hasattr(self, "state_"):
+            raise NotFittedError(
+                "this GAP has not been fitted", fix="call fit(frames), or load a model with gapkit.load"
+            )
+        state: ModelState = self.state_
+        return state
+
+
+def has_stress(frame: Frame) -> bool:
+    """Whether the cell of a structure has a volume to refer a stress to."""
+    return bool(frame.pbc_c.any()) and frame.volume > 0.0
+
+
+def _wanted(want: Collection[str] | None, frame: Frame) -> set[str]:
+    """What to compute, checked against what exists."""
+    if want is None:
+        return {"energy", "forces", "stress"} if has_stress(frame) else {"energy", "forces"}
+    wanted = {want} if isinstance(want, str) else set(want)
+    for name in sorted(wanted - {"by_term"}):
+        if name not in WANTED:
+            raise ConfigError(f"predict cannot give '{name}'", fix=nearest(name, WANTED))
+    if "stress" in wanted and not has_stress(frame):
+        raise DataError(
+            "A structure without a periodic cell has no stress",
+            where=frame.where,
+            fix="leave stress out of what you want, or give it a cell and pbc=True",
+        )
+    return wanted
+
+
+def _r2(true: FloatArray, predicted: FloatArray) -> float:
+    return float(1.0 - ((true - predicted) ** 2).sum() / max(((true - true.mean()) ** 2).sum(), np.finfo(float).tiny))
+
+
+def _label(term: Any) -> str:
+    return type(term).__name__.removesuffix("Term").lower()

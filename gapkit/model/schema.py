@@ -1,0 +1,147 @@
+"""The content of a model file: settings as JSON, arrays by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from gapkit.descriptors.basis import SoapBasis
+from gapkit.descriptors.dscribe import DscribePoints, DscribeSoap
+from gapkit.descriptors.pair import PairDistances
+from gapkit.descriptors.soap import Soap
+from gapkit.descriptors.soap_points import SoapPoints
+from gapkit.gp.compress import CompressedRows, RowKey
+from gapkit.gp.noise import Noise
+from gapkit.gp.posterior import Posterior
+from gapkit.gp.term import SparseTerm
+from gapkit.kernels.gaussian import Gaussian
+from gapkit.kernels.polynomial import DotProduct
+from gapkit.model.archive import Arrays
+from gapkit.model.state import ModelState
+from gapkit.model.terms import PairTerm, SoapTerm, Term
+
+Json = dict[str, Any]
+
+_CONVENTIONS = {
+    "energy": "eV",
+    "length": "angstrom",
+    "forces": "eV/angstrom",
+    "stress": "eV/angstrom^3, tension positive, Voigt xx yy zz yz xz xy",
+    "sigma": "energy and virial per atom, times sqrt(N)",
+}
+
+
+def _describe_term(term: SparseTerm, arrays: Arrays) -> Json:
+    """Settings of a term; its arrays are added to `arrays` under the term's name."""
+    entry: Json = {"name": term.name, "delta": term.delta, "channels": []}
+    descriptor = term.descriptor
+    if isinstance(descriptor, PairDistances) and isinstance(term.kernel, Gaussian):
+        entry |= {"type": "pair", "theta": term.kernel.theta, "r_cut": descriptor.reach, "width": descriptor.width}
+        entry["species"] = [chemical_symbols[z] for z in descriptor.species]
+    elif isinstance(descriptor, (Soap, DscribeSoap)) and isinstance(term.kernel, DotProduct):
+        engine = "native" if isinstance(descriptor, Soap) else "dscribe"
+        entry |= {"type": "soap", "zeta": term.kernel.zeta, "engine": engine, "soap": dict(descriptor.basis.arguments)}
+        arrays[f"{term.name}.alphas"] = descriptor.basis.alphas_lk
+        arrays[f"{term.name}.betas"] = descriptor.basis.betas_lnk
+    else:
+        raise TypeError(f"no schema for a term of {type(descriptor).__name__} and {type(term.kernel).__name__}")
+    for channel, points in term.points.items():
+        key = f"{term.name}.{'-'.join(chemical_symbols[z] for z in channel)}"
+        widths = list(points.widths_l) if isinstance(points, SoapPoints) else []
+        entry["channels"].append({"species": [chemical_symbols[z] for z in channel], "widths": widths})
+        arrays[f"{key}.points"] = points.x_md
+        if isinstance(points, SoapPoints) and points.map_fd is not None:
+            arrays[f"{key}.map"] = points.map_fd
+    return entry
+
+
+def _build_term(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SparseTerm:
+    """The term that `_describe_term` described."""
+    name: str = entry["name"]
+    points: dict[tuple[int, ...], Any] = {}
+    descriptor: Any
+    kernel: Any
+    if entry["type"] == "pair":
+        descriptor = PairDistances([atomic_numbers[s] for s in entry["species"]], entry["r_cut"], entry["width"])
+        kernel = Gaussian(entry["theta"])
+    else:
+        basis = SoapBasis.from_arguments(entry["soap"], arrays[f"{name}.alphas"], arrays[f"{name}.betas"])
+        descriptor = Soap(basis) if entry["engine"] == "native" else DscribeSoap(basis)
+        kernel = DotProduct(entry["zeta"])
+    for channel in entry["channels"]:
+        key = f"{name}.{'-'.join(channel['species'])}"
+        numbers = tuple(atomic_numbers[s] for s in channel["species"])
+        x_md = arrays[f"{key}.points"]
+        if isinstance(descriptor, Soap):
+            points[numbers] = SoapPoints(descriptor.basis, x_md, arrays.get(f"{key}.map"), tuple(channel["widths"]))
+        else:
+            points[numbers] = DscribePoints(x_md) if entry["type"] == "soap" else descriptor.points(x_md)
+    return SparseTerm(name, descriptor, kernel, entry["delta"], points)
+
+
+def _describe_settings(term: Term, fitted: SparseTerm) -> Json:
+    """The user's settings of a term, with the descriptor spelt out."""
+    if isinstance(term, PairTerm):
+        return {"type": "pair", **term.get_params(deep=False)}
+    if isinstance(term, SoapTerm) and isinstance(fitted.descriptor, (Soap, DscribeSoap)):
+        settings: Json = {"type": "soap", **term.get_params(deep=False)}
+        return {**settings, "soap": dict(fitted.descriptor.basis.arguments), "method": str(term.method)}
+    raise TypeError(f"no schema for {type(term).__name__}")
+
+
+def _build_settings(entry: Mapping[str, Any]) -> Term:
+    settings = {k: v for k, v in entry.items() if k != "type"}
+    return PairTerm(**settings) if entry["type"] == "pair" else SoapTerm(**settings)
+
+
+def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
+    """Document and arrays of a model, with or without the compressed training data."""
+    posterior = state.posterior
+    arrays: Arrays = {
+        "weights": posterior.weights_m,
+        "prior": state.prior_mm,
+        "posterior": posterior.data_mm,
+        "hashes": state.hashes,
+    }
+    document: Json = {
+        "conventions": _CONVENTIONS,
+        "e0": {chemical_symbols[z]: e for z, e in state.e0.items()},
+        "noise": state.noise.get_params(deep=False),
+        "log_evidence": posterior.log_evidence,
+        "terms": [_describe_term(term, arrays) for term in state.terms],
+        "settings": [_describe_settings(s, t) for s, t in zip(state.settings, state.terms, strict=True)],
+        "training": dict(state.training),
+        "rows": None,
+    }
+    if data and state.rows is not None:
+        arrays |= {f"rows.{k}": part.factor_nm for k, part in enumerate(state.rows)}
+        document["rows"] = [
+            {"key": list(part.key), "n_rows": part.n_rows, "log_scale": part.log_scale} for part in state.rows
+        ]
+    return document, arrays
+
+
+def build(document: Json, arrays: Arrays) -> ModelState:
+    """The model that `describe` described."""
+    prior_mm = np.asfortranarray(arrays["prior"])
+    data_mm = np.asfortranarray(arrays["posterior"])
+    rows = document["rows"]
+    return ModelState(
+        settings=[_build_settings(entry) for entry in document["settings"]],
+        terms=[_build_term(entry, arrays) for entry in document["terms"]],
+        noise=Noise(**document["noise"]),
+        e0={atomic_numbers[symbol]: e for symbol, e in document["e0"].items()},
+        prior_mm=prior_mm,
+        posterior=Posterior(arrays["weights"], prior_mm, data_mm, document["log_evidence"]),
+        rows=None
+        if rows is None
+        else [
+            CompressedRows(RowKey(*e["key"]), arrays[f"rows.{k}"], e["n_rows"], e["log_scale"])
+            for k, e in enumerate(rows)
+        ],
+        hashes=arrays["hashes"],
+        training=document["training"],
+    )

@@ -1,0 +1,155 @@
+"""Choice of sparse points among the environments of many structures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from gapkit._check import whole
+from gapkit.atoms.frame import Frame
+from gapkit.atoms.labels import read_frames, to_frames
+from gapkit.atoms.neighbours import NeighbourList
+from gapkit.descriptors.base import Descriptor
+from gapkit.errors import ConfigError, DataError, nearest
+from gapkit.numerics.select import METHODS, select
+from gapkit.typing import FloatArray
+
+Channel = tuple[int, ...]
+
+POOL_BYTES = 256e6
+"""Descriptors of candidate environments are kept below this, whatever the size of the data."""
+
+
+def shares(
+    n_sparse: int | Mapping[str, int], channels: Sequence[Channel], frames: Sequence[Frame]
+) -> dict[Channel, int]:
+    """Number of sparse points of each central species that occurs in the frames."""
+    counts = np.zeros(len(chemical_symbols), dtype=np.int64)
+    for frame in frames:
+        counts += np.bincount(frame.numbers_e, minlength=len(counts))
+    present = [c for c in channels if counts[c[0]]]
+    if isinstance(n_sparse, Mapping):
+        for symbol in n_sparse:
+            if atomic_numbers.get(symbol) not in {c[0] for c in present}:
+                known = [chemical_symbols[c[0]] for c in present]
+                raise ConfigError(f"n_sparse names '{symbol}', which is not in the data", fix=nearest(symbol, known))
+        return {c: whole("n_sparse", n_sparse.get(chemical_symbols[c[0]], 0), 1) for c in present}
+    total = whole("n_sparse", n_sparse, 1)
+    weight = np.sqrt([counts[c[0]] for c in present])
+    exact = total * weight / weight.sum()
+    number = np.maximum(1, np.floor(exact)).astype(int)
+    for k in np.argsort(np.floor(exact) - exact, kind="stable")[: max(0, total - number.sum())]:
+        number[k] += 1
+    return {c: int(n) for c, n in zip(present, number, strict=True)}
+
+
+def choose_environments(
+    descriptor: Descriptor,
+    wanted: Mapping[Channel, int],
+    frames: Sequence[Frame],
+    method: str | os.PathLike[str],
+    quotas: Mapping[str, float] | None,
+    rng: np.random.Generator,
+) -> dict[Channel, FloatArray]:
+    """Descriptor vectors of the sparse points of each channel, shape (M, F).
+
+    Parameters
+    ----------
+    method
+        A name of `gapkit.numerics.select.METHODS`, or a file (see `SoapTerm`).
+    """
+    if str(method) not in METHODS:
+        return _from_file(descriptor, Path(method), wanted)
+    pool, groups = _candidates(descriptor, wanted, frames, rng)
+    chosen = {}
+    for channel, n in wanted.items():
+        own = None if quotas is None else groups[channel]
+        picks = select(pool[channel], n, str(method), rng, own, quotas)
+        chosen[channel] = pool[channel][picks]
+    return chosen
+
+
+def _candidates(
+    descriptor: Descriptor, wanted: Mapping[Channel, int], frames: Sequence[Frame], rng: np.random.Generator
+) -> tuple[dict[Channel, FloatArray], dict[Channel, list[str]]]:
+    """Descriptors and groups of at most as many environments per channel as fit into the pool."""
+    neighbours = NeighbourList(descriptor.reach)
+    keep: dict[Channel, np.ndarray] = {}
+    for channel, n in wanted.items():
+        total = sum(int((f.numbers_e == channel[0]).sum()) for f in frames)
+        width = _width(descriptor, channel, frames)
+        most = max(4 * n, int(POOL_BYTES / (8 * width * len(wanted))))
+        mask = np.ones(total, dtype=bool)
+        if total > most:
+            mask[:] = False
+            mask[rng.choice(total, most, replace=False)] = True
+        keep[channel] = mask
+    rows: dict[Channel, list[FloatArray]] = {c: [] for c in wanted}
+    groups: dict[Channel, list[str]] = {c: [] for c in wanted}
+    seen = dict.fromkeys(wanted, 0)
+    for frame in frames:
+        pairs = None
+        for channel in wanted:
+            mine = frame.numbers_e == channel[0]
+            count = int(mine.sum())
+            use = keep[channel][seen[channel] : seen[channel] + count]
+            seen[channel] += count
+            if not use.any():
+                continue
+            pairs = neighbours.pairs(frame) if pairs is None else pairs
+            centres = np.zeros(frame.n_atoms, dtype=bool)
+            centres[np.flatnonzero(mine)[use]] = True
+            part = descriptor.pairs_of(pairs.of_centres(centres), channel)
+            for block in part.blocks(256):
+                rows[channel].append(descriptor.sites(block, channel).x_sd)
+            groups[channel] += [frame.group] * int(use.sum())
+    return {c: np.concatenate(r) for c, r in rows.items()}, groups
+
+
+def _width(descriptor: Descriptor, channel: Channel, frames: Sequence[Frame]) -> int:
+    """Number of features of a channel, from the first atom that has it."""
+    frame = next(f for f in frames if (f.numbers_e == channel[0]).any())
+    first = np.zeros(frame.n_atoms, dtype=bool)
+    first[int(np.argmax(frame.numbers_e == channel[0]))] = True
+    pairs = NeighbourList(descriptor.reach).pairs(frame).of_centres(first)
+    return descriptor.sites(descriptor.pairs_of(pairs, channel), channel).x_sd.shape[1]
+
+
+def _from_file(descriptor: Descriptor, path: Path, wanted: Mapping[Channel, int]) -> dict[Channel, FloatArray]:
+    """All sparse points that a file holds: descriptor values, or structures."""
+    if not path.is_file():
+        raise ConfigError(
+            f"'{path}' is neither a selection method nor a file", fix=nearest(str(path), METHODS) + ", or give a file"
+        )
+    if path.suffix not in (".npy", ".npz"):
+        frames = to_frames(read_frames(path), where=path.name, labels=False)
+        everything = {c: sum(int((f.numbers_e == c[0]).sum()) for f in frames) for c in wanted}
+        lacking = [chemical_symbols[c[0]] for c, n in everything.items() if not n]
+        if lacking:
+            raise DataError(f"no environments of {', '.join(lacking)}", where=path.name, fix="add structures with them")
+        return _candidates(descriptor, everything, frames, np.random.default_rng(0))[0]
+    try:
+        content = np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"cannot be read as an array: {error}", where=path.name, fix="save it with numpy.save"
+        ) from error
+    arrays = {chemical_symbols[c[0]]: content for c in wanted} if path.suffix == ".npy" else dict(content)
+    chosen = {}
+    for channel in wanted:
+        symbol = chemical_symbols[channel[0]]
+        if symbol not in arrays or (path.suffix == ".npy" and len(wanted) > 1):
+            raise DataError(f"no array for {symbol}", where=path.name, fix="save an .npz with one array per symbol")
+        x = np.asarray(arrays[symbol], dtype=float)
+        if x.ndim != 2 or not np.isfinite(x).all() or not len(x) or not np.linalg.norm(x, axis=1).all():
+            raise DataError(
+                f"the array for {symbol} is not a finite matrix of descriptors",
+                where=path.name,
+                fix="one row per point",
+            )
+        chosen[channel] = x / np.linalg.norm(x, axis=1)[:, None]
+    return chosen

@@ -1,0 +1,99 @@
+"""Triangular factors: streaming QR of observation rows, and Cholesky of kernel matrices."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from scipy.linalg import lapack, solve_triangular
+
+from gapkit.typing import FloatArray
+
+_log = logging.getLogger(__name__)
+
+FOLD_ROWS = 4096
+"""Rows that are gathered before they are folded into the factor."""
+
+
+class TriangularFold:
+    """Factor R with RᵀR = Σ rowsᵀ rows of all rows seen, in memory that does not grow with them.
+
+    Householder QR of [R; new rows] (Golub & Van Loan, Matrix Computations, §6.5.3); the normal
+    equations would square the condition number.
+
+    Parameters
+    ----------
+    n_columns
+        Columns of the rows.
+    """
+
+    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS) -> None:
+        self.n_columns, self.n_rows = n_columns, 0
+        self._capacity = n_columns + fold_rows
+        self._work: FloatArray = np.empty((0, n_columns), order="F")
+        self._filled = 0
+
+    def add(self, rows_nm: FloatArray) -> None:
+        """Take rows of shape (n, n_columns)."""
+        self.n_rows += len(rows_nm)
+        while len(rows_nm):
+            if self._filled == self._capacity:
+                self._fold()
+            part = rows_nm[: self._capacity - self._filled]
+            self._reserve(self._filled + len(part))
+            self._work[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            rows_nm = rows_nm[len(part) :]
+
+    def _reserve(self, rows: int) -> None:
+        """Room for `rows`, doubled as needed: small groups must not cost a full buffer."""
+        if rows <= len(self._work):
+            return
+        larger = np.empty((min(self._capacity, max(rows, 2 * len(self._work))), self.n_columns), order="F")
+        larger[: self._filled] = self._work[: self._filled]
+        self._work = larger
+
+    def _fold(self) -> None:
+        triangle = qr_triangle(self._work[: self._filled])
+        self._work[: len(triangle)] = triangle
+        self._filled = len(triangle)
+
+    def factor(self) -> FloatArray:
+        """The factor, at most n_columns rows; its rows are the rows themselves while there are few."""
+        if self._filled > self.n_columns:
+            self._fold()
+        return np.array(self._work[: self._filled], order="F")
+
+
+def qr_triangle(rows_nm: FloatArray) -> FloatArray:
+    """R of the QR factorisation, shape (min(n, m), m), with a non-negative diagonal."""
+    work = np.array(rows_nm, order="F")
+    size, _ = lapack.dgeqrf_lwork(*work.shape)
+    packed, _, _, _ = lapack.dgeqrf(work, lwork=int(size), overwrite_a=1)
+    triangle = np.triu(packed[: min(work.shape)])
+    sign = np.where(np.diagonal(triangle) < 0.0, -1.0, 1.0)
+    return np.asfortranarray(triangle * sign[:, None])
+
+
+def jittered_cholesky(k_mm: FloatArray) -> tuple[FloatArray, float]:
+    """Upper triangular U with UᵀU = K + ε·mean(diag K)·1, with the smallest ε of 1e-14, 1e-13, … that works.
+
+    Kernel matrices of many similar environments are singular to rounding.
+    """
+    scale = float(np.mean(np.diagonal(k_mm)))
+    jitter = 1e-14
+    while True:
+        work = np.array(k_mm, order="F")
+        work[np.diag_indices_from(work)] += jitter * scale
+        upper, info = lapack.dpotrf(work, lower=0, clean=1, overwrite_a=1)
+        if info == 0:
+            _log.debug("kernel matrix of %d points factorised with relative jitter %.0e", len(k_mm), jitter)
+            return upper, jitter * scale
+        jitter *= 10.0
+        if jitter > 1e-4:
+            raise np.linalg.LinAlgError("the kernel matrix of the sparse points is not positive definite")
+
+
+def whiten(upper_mm: FloatArray, rows_xm: FloatArray) -> FloatArray:
+    """rows · U⁻¹, shape (X, M): squared row norms are kᵀ (UᵀU)⁻¹ k."""
+    return solve_triangular(upper_mm, rows_xm.T, trans="T", check_finite=False).T
