@@ -161,26 +161,23 @@ class SoapBasis:
 
     @cached_property
     def unfolding(self) -> tuple[IntArray, FloatArray]:
-        """Gather index (into F features and one zero) and factor that turn ∂E/∂p into ∂E/∂c.
+        """Gather index (into F features and one zero) and factors that turn ∂E/∂p into ∂E/∂c.
 
-        Shapes (l_max+1, S·n, B): with H_l[a, b] = factor · g[index], ∂E/∂c_a = Σ_b H_l[a, b] c_b over
-        the partners b: the channels themselves, or for ``mu1nu1`` the n sums followed by the channels.
+        Shapes (l_max+1, S·n, B) and (F,): with H_l[a, b] = (factor · g)[index], ∂E/∂c_a = Σ_b H_l[a, b] c_b
+        over the partners b: the channels themselves, or for ``mu1nu1`` the n sums and then the channels.
         """
         n, width = self.n_max, self.n_channels * self.n_max
         sums = n if self.mode == "mu1nu1" else 0
         index = np.full((self.l_max + 1, width, sums + width), self.n_features)
-        factor = np.zeros(index.shape)
         l, a, b = self.feature_index.T
         feature = np.arange(self.n_features)
-        if sums:
-            index[l, a, b], factor[l, a, b] = feature, 1.0
-            for s in range(self.n_channels):
-                index[l, s * n + b, sums + a], factor[l, s * n + b, sums + a] = feature, 1.0
-        else:
+        if not sums:
             index[l, a, b] = index[l, b, a] = feature
-            factor[l, a, b] += 1.0
-            factor[l, b, a] += 1.0
-        return index, factor
+            return index, np.where(a == b, 2.0, 1.0)
+        index[l, a, b] = feature
+        for s in range(self.n_channels):
+            index[l, s * n + b, sums + a] = feature
+        return index, np.ones(self.n_features)
 
 
 def soap_basis(soap: SOAP | Mapping[str, Any]) -> SoapBasis:
@@ -189,17 +186,26 @@ def soap_basis(soap: SOAP | Mapping[str, Any]) -> SoapBasis:
 
     if isinstance(soap, SOAP):
         return SoapBasis.of(soap)
+    if not isinstance(soap, Mapping):
+        fix = "give a dscribe SOAP or a dictionary of its arguments"
+        raise ConfigError(f"soap={soap!r} does not describe a SOAP", fix=fix)
     arguments = dict(soap)
+    if isinstance(arguments.get("species"), str):
+        arguments["species"] = [arguments["species"]]
     for name, value in arguments.items():
         arguments[name] = dict(value) if isinstance(value, Mapping) else value
     unknown = [s for s in arguments.get("species", ()) if isinstance(s, str) and s not in atomic_numbers]
     if unknown:
         raise ConfigError(f"SOAP species {unknown} are no chemical symbols", fix="use symbols such as 'Si'")
+    lacking = [name for name in ("n_max", "l_max") if arguments.get(name) is None]
+    if lacking:
+        raise ConfigError(f"SOAP has no {' and no '.join(lacking)}", fix="give them, such as n_max=8, l_max=6")
     if arguments.get("compression") is None:
         arguments.pop("compression", None)
     try:
-        return SoapBasis.of(SOAP(**arguments))
+        built = SOAP(**arguments)
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"dscribe refuses these SOAP arguments: {error}", fix="see dscribe.descriptors.SOAP"
         ) from error
+    return SoapBasis.of(built)

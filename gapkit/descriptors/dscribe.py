@@ -114,6 +114,7 @@ class DscribeSites:
         self._soap, self._pairs, self._points = soap, pairs, points
         p_ef = soap.values(pairs)
         self._norm_e = np.linalg.norm(p_ef, axis=1)
+        self._norm_e[self._norm_e == 0.0] = 1.0  # w0 = 0 and no neighbour: q = 0
         self.x_sd: FloatArray = p_ef / self._norm_e[:, None]
         self.centre_s: IntArray = pairs.centres_e
 

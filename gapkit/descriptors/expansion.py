@@ -18,7 +18,7 @@ import numpy as np
 from gapkit.atoms.neighbours import Pairs
 from gapkit.descriptors.basis import SoapBasis
 from gapkit.numerics.cutoff import radial_weight
-from gapkit.numerics.harmonics import gradient_maps, solid_harmonics
+from gapkit.numerics.harmonics import joined_maps, solid_harmonics
 from gapkit.numerics.radial import GaussianOverlap
 from gapkit.typing import BoolArray, FloatArray, IntArray
 
@@ -38,20 +38,21 @@ class Bucket:
     pair_g
         Pair in each slot, shape (G·P,); padding repeats a pair with weight 0.
     real_g
-        Slots that are not padding.
-    r_cg, weight_g, slope_g
-        Vector, density weight w and w'/r of each slot.
+        Slots that are not padding; None if all are real.
+    r_cg
+        Vector of each slot, shape (3, G·P).
+    decay_g
+        Logarithmic slope w'/(w r) of the density weight, 0 where w = 0.
     harmonics, overlap
-        S_lm, shape ((l_max+1)², G·P), and φ_lk, shape (l_max+1, K, G·P).
+        S_lm, shape ((l_max+1)², G·P), and w φ_lk, shape (l_max+1, K, G·P).
     """
 
     e_g: IntArray
     s: int
     pair_g: IntArray
-    real_g: IntArray
+    real_g: IntArray | None
     r_cg: FloatArray
-    weight_g: FloatArray
-    slope_g: FloatArray
+    decay_g: FloatArray
     harmonics: FloatArray
     overlap: FloatArray
 
@@ -64,11 +65,22 @@ class Bucket:
         """S_lm of one l as (G, 2l+1, P), without a copy."""
         return self.harmonics[l * l : (l + 1) ** 2].reshape(2 * l + 1, *self.shape).transpose(1, 0, 2)
 
+    def radial(self, l: int) -> FloatArray:
+        """w φ_lk of one l as (G, K, P), without a copy."""
+        return self.overlap[l].reshape(-1, *self.shape).transpose(1, 0, 2)
+
     def through(self, l: int, g_gkm: FloatArray) -> FloatArray:
         """Σ_m g[g, k, m] S_lm of every slot, shape (K, G·P)."""
         out = np.empty((g_gkm.shape[1], len(self.pair_g)))
         np.matmul(g_gkm, self.angular(l), out=out.reshape(-1, *self.shape).transpose(1, 0, 2))
         return out
+
+    def scatter(self, values_gx: FloatArray, out_px: FloatArray) -> None:
+        """Write values of the slots to the pairs that they stand for."""
+        if self.real_g is None:
+            out_px[self.pair_g] = values_gx
+        else:
+            out_px[self.pair_g[self.real_g]] = values_gx[self.real_g]
 
 
 class Expansion:
@@ -97,49 +109,48 @@ class Expansion:
     def _fill_buckets(self) -> list[Bucket]:
         """Group the pairs by neighbour species and centre, largest groups of a species first."""
         basis, pairs = self.basis, self.pairs
-        kind_p = basis.index_of(pairs.numbers_e[pairs.j_p])
         weight_p, slope_p = radial_weight(basis.weighting, np.sqrt(np.einsum("pc,pc->p", pairs.r_pc, pairs.r_pc)))
-        scale_p = np.asarray(basis.species_weights)[kind_p]
-        weight_p, slope_p = weight_p * scale_p, slope_p * scale_p
-        channel_p = kind_p if basis.n_channels > 1 else np.zeros_like(kind_p)
-        buckets = []
-        for s in np.unique(channel_p):
-            mine = np.flatnonzero(channel_p == s)
-            centres, first, count = np.unique(pairs.e_p[mine], return_index=True, return_counts=True)
-            by_size = np.argsort(-count, kind="stable")
-            done = 0
-            while done < len(by_size):
-                size = count[by_size[done]]
-                end = done + int(np.searchsorted(-count[by_size[done:]], -size / _WASTE, side="right"))
-                groups = by_size[done:end]
+        decay_p = np.divide(slope_p, weight_p, out=np.zeros_like(slope_p), where=weight_p > 0.0)
+        kind_p = basis.index_of(pairs.numbers_e[pairs.j_p])
+        if any(w != 1.0 for w in basis.species_weights):
+            weight_p = weight_p * np.asarray(basis.species_weights)[kind_p]
+        buckets: list[Bucket] = []
+        for s in range(basis.n_channels):
+            mine = np.flatnonzero(kind_p == s) if basis.n_channels > 1 else np.arange(len(kind_p))
+            count_e = np.bincount(pairs.e_p[mine], minlength=len(pairs.centres_e))
+            first_e = np.cumsum(count_e) - count_e
+            by_size = np.argsort(-count_e, kind="stable")[: np.count_nonzero(count_e)]
+            while len(by_size):
+                size = int(count_e[by_size[0]])
+                end = int(np.searchsorted(-count_e[by_size], -size / _WASTE, side="right"))
+                e_g, by_size = by_size[:end], by_size[end:]
                 slot = np.arange(size)
-                real = slot < count[groups, None]
-                pair_g = mine[first[groups, None] + np.where(real, slot, 0)].ravel()
-                buckets.append(self._bucket(centres[groups], int(s), pair_g, real.ravel(), weight_p, slope_p))
-                done = end
+                real = slot < count_e[e_g, None]
+                pair_g = mine[first_e[e_g, None] + np.where(real, slot, 0)].ravel()
+                buckets.append(self._bucket(e_g, s, pair_g, real.ravel(), weight_p, decay_p))
         return buckets
 
     def _bucket(
-        self, e_g: IntArray, s: int, pair_g: IntArray, real: BoolArray, weight_p: FloatArray, slope_p: FloatArray
+        self, e_g: IntArray, s: int, pair_g: IntArray, real: BoolArray, weight_p: FloatArray, decay_p: FloatArray
     ) -> Bucket:
         l_max, n = self.basis.l_max, self.basis.n_max
-        r_cg = np.ascontiguousarray(self.pairs.r_pc.T[:, pair_g])
+        r_cg = np.ascontiguousarray(self.pairs.r_pc[pair_g].T)
         r2 = np.einsum("cp,cp->p", r_cg, r_cg)
+        weight_g = weight_p[pair_g] * real
         overlap = np.empty((l_max + 1, n, len(pair_g)))
         for l in range(l_max + 1):
             self._overlap(r2, l, out=overlap[l])
-        weight_g, slope_g = np.where(real, weight_p[pair_g], 0.0), np.where(real, slope_p[pair_g], 0.0)
-        return Bucket(
-            e_g, s, pair_g, np.flatnonzero(real), r_cg, weight_g, slope_g, solid_harmonics(r_cg, l_max), overlap
-        )
+            overlap[l] *= weight_g
+        real_g = None if real.all() else np.flatnonzero(real)
+        return Bucket(e_g, s, pair_g, real_g, r_cg, decay_p[pair_g], solid_harmonics(r_cg, l_max), overlap)
 
     def _density(self) -> list[FloatArray]:
         basis, n_centres = self.basis, len(self.pairs.centres_e)
         density = [np.zeros((n_centres, basis.n_channels, basis.n_max, 2 * l + 1)) for l in range(basis.l_max + 1)]
         for bucket in self.buckets:
             for l, c in enumerate(density):
-                radial = (bucket.overlap[l] * bucket.weight_g).reshape(-1, *bucket.shape).transpose(1, 0, 2)
-                c[bucket.e_g, bucket.s] = basis.mixing_lnk[l] @ (radial @ bucket.angular(l).transpose(0, 2, 1))
+                primitives = bucket.radial(l) @ bucket.angular(l).transpose(0, 2, 1)
+                c[bucket.e_g, bucket.s] = basis.mixing_lnk[l] @ primitives
         kind = basis.index_of(self.pairs.numbers_e[self.pairs.centres_e])
         at_zero = self._overlap(np.zeros(1), 0)[:, 0] * basis.centre_weight / np.sqrt(4.0 * np.pi)
         own = np.asarray(basis.species_weights)[kind][:, None] * (basis.mixing_lnk[0] @ at_zero)
@@ -148,26 +159,33 @@ class Expansion:
 
     def contract(self, gc: Sequence[FloatArray]) -> FloatArray:
         """∂E/∂r of every pair, shape (P, 3), from ∂E/∂c per l, each of the density's shape."""
-        basis = self.basis
         gradient_pc = np.zeros((len(self.pairs.e_p), 3))
         for bucket in self.buckets:
-            out_cg = np.zeros_like(bucket.r_cg)
-            along_g = np.zeros(len(bucket.pair_g))
-            for l, g in enumerate(gc):
-                primitives = basis.mixing_lnk[l].T @ g[bucket.e_g, bucket.s]
-                self._accumulate(bucket, l, primitives, out_cg, along_g)
-            out_cg += along_g * bucket.r_cg
-            gradient_pc[bucket.pair_g[bucket.real_g]] = out_cg[:, bucket.real_g].T
+            primitives = [self.basis.mixing_lnk[l].T @ g[bucket.e_g, bucket.s] for l, g in enumerate(gc)]
+            bucket.scatter(self._pair_gradient(bucket, primitives).T, gradient_pc)
         return gradient_pc
 
-    def _accumulate(self, bucket: Bucket, l: int, g_gkm: FloatArray, out_cg: FloatArray, along_g: FloatArray) -> None:
-        """Add the part of one l: slope along r to `along_g`, turning of the harmonic to `out_cg`."""
-        phi = bucket.overlap[l]
-        through = bucket.through(l, g_gkm)
-        through *= phi
-        along_g += bucket.slope_g * through.sum(axis=0)
-        along_g -= 2.0 * bucket.weight_g * (self.gammas_lk[l] @ through)
-        if l == 0:
-            return
-        for c, turned in enumerate(gradient_maps(self.basis.l_max)[l]):
-            out_cg[c] += bucket.weight_g * np.einsum("kg,kg->g", bucket.through(l - 1, g_gkm @ turned), phi)
+    def _pair_gradient(self, bucket: Bucket, g: Sequence[FloatArray]) -> FloatArray:
+        """∂E/∂r of every slot, shape (3, G·P), from gradients by primitive coefficients (G, K, 2l+1).
+
+        One product with S_l serves the radial slope of l (K rows) and the turning of the
+        harmonic of l+1 (3K rows), because ∂S_(l+1) is linear in S_l.
+        """
+        basis, n = self.basis, self.basis.n_max
+        turning_cg = np.zeros_like(bucket.r_cg)
+        along_g = np.zeros(len(bucket.pair_g))
+        for l in range(basis.l_max + 1):
+            stack = [g[l]]
+            if l < basis.l_max:
+                turned = g[l + 1] @ joined_maps(basis.l_max)[l + 1]
+                stack += [turned[:, :, c * (2 * l + 1) : (c + 1) * (2 * l + 1)] for c in range(3)]
+            through = bucket.through(l, np.concatenate(stack, axis=1))
+            own = through[:n]
+            own *= bucket.overlap[l]
+            slopes = np.stack([np.ones(n), -2.0 * self.gammas_lk[l]]) @ own
+            along_g += bucket.decay_g * slopes[0]
+            along_g += slopes[1]
+            if l < basis.l_max:
+                turning_cg += np.einsum("ckg,kg->cg", through[n:].reshape(3, n, -1), bucket.overlap[l + 1])
+        turning_cg += along_g * bucket.r_cg
+        return turning_cg

@@ -70,6 +70,7 @@ class SoapSites:
         self._channels = [c.reshape(len(c), -1, c.shape[-1]) for c in self.expansion.density]
         self.p_ef = self._power_spectrum()
         self._norm_e = np.sqrt(np.einsum("ef,ef->e", self.p_ef, self.p_ef))
+        self._norm_e[self._norm_e == 0.0] = 1.0  # w0 = 0 and no neighbour: q = 0
         self._points = points
         self._map_fd = None if points is None else points.map_fd
         self.x_sd = (self.p_ef if self._map_fd is None else self.p_ef @ self._map_fd) / self._norm_e[:, None]
@@ -107,12 +108,11 @@ class SoapSites:
 
     def _pull_spectrum(self, gp_ef: FloatArray) -> FloatArray:
         index, factor = self.basis.unfolding
-        padded = np.concatenate([gp_ef, np.zeros((len(gp_ef), 1))], axis=1)
+        padded = np.zeros((len(gp_ef), gp_ef.shape[1] + 1))
+        np.multiply(gp_ef, factor, out=padded[:, :-1])
+        unfolded = np.take(padded, index.ravel(), axis=1).reshape(len(padded), *index.shape)
         return self.expansion.contract(
-            [
-                ((np.take(padded, index[l], axis=1) * factor[l]) @ self._partners(l)).reshape(c.shape)
-                for l, c in enumerate(self.expansion.density)
-            ]
+            [(unfolded[:, l] @ self._partners(l)).reshape(c.shape) for l, c in enumerate(self.expansion.density)]
         )
 
     def jacobian(self) -> SoapJacobian:

@@ -16,7 +16,7 @@ import numpy as np
 
 from gapkit.descriptors.expansion import Bucket, Expansion
 from gapkit.descriptors.soap_points import SoapPoints
-from gapkit.numerics.harmonics import gradient_maps
+from gapkit.numerics.harmonics import joined_maps
 from gapkit.typing import FloatArray, IntArray
 
 
@@ -47,14 +47,17 @@ class SoapJacobian:
         self._expansion, self._partners, self._points = expansion, partners, points
         self.site_q: IntArray = expansion.pairs.e_p
         self.pair_q: IntArray = np.arange(len(self.site_q))
-        seen = x_sd if points.map_fd is not None else x_sd @ points.x_md.T
-        # rows of ∂q in the space of the map, or of ∂q·x_m where there is no map
-        rows = self._spectrum_rows(seen.shape[1])
-        rows -= norm_slope_pc[:, :, None] * seen[self.site_q][:, None, :]
-        rows /= norm_e[self.site_q][:, None, None]
-        self.rows_qcx: FloatArray = rows
         self.along_qc: FloatArray | None = None  # q is a unit vector: q·∂q = 0
         self.weight_slope_qc: FloatArray | None = None
+        # rows of ∂q in the space of the map, or of ∂q·x_m where there is no map
+        seen_sx = x_sd if points.map_fd is not None else x_sd @ points.x_md.T
+        slope_pc = norm_slope_pc / norm_e[self.site_q][:, None]
+        self.rows_qcx: FloatArray = np.empty((len(self.site_q), 3, seen_sx.shape[1]))
+        for bucket in expansion.buckets:
+            self._fill(bucket, 1.0 / norm_e[bucket.e_g])
+        seen_qx = seen_sx[self.site_q]
+        for c in range(3):
+            self.rows_qcx[:, c] -= slope_pc[:, c, None] * seen_qx
 
     def meet(self, rows_qcx: FloatArray) -> FloatArray:
         """Rows met by the sparse points, shape (Q, 3, M)."""
@@ -63,31 +66,46 @@ class SoapJacobian:
         # one large GEMM: numpy would multiply a 3-index array slice by slice
         return (rows_qcx.reshape(-1, rows_qcx.shape[2]) @ self._points.x_md.T).reshape(*rows_qcx.shape[:2], -1)
 
-    def _spectrum_rows(self, width: int) -> FloatArray:
-        """Σ ∂p·(map or points) of every pair, shape (P, 3, width)."""
-        rows = np.empty((len(self.site_q), 3, width))
-        for bucket in self._expansion.buckets:
-            local = np.zeros((len(bucket.pair_g), 3, width))
-            done = 0
-            for l, block in enumerate(self._points.unfolded[bucket.s]):
-                columns = slice(None) if self._points.map_fd is None else slice(done, done + block.shape[1])
-                done += block.shape[1]
-                for c, x in enumerate(self._outer(bucket, l)):
-                    local[:, c, columns] += x.reshape(len(block), -1).T @ block
-            rows[bucket.pair_g[bucket.real_g]] = local[bucket.real_g]
-        return rows
+    def _fill(self, bucket: Bucket, scale_g: FloatArray) -> None:
+        """Write Σ ∂p·(map or points)/|p| of one bucket."""
+        scale = np.repeat(scale_g, bucket.shape[1])
+        blocks = self._points.unfolded[bucket.s]
+        rows = np.empty((len(bucket.pair_g), *self.rows_qcx.shape[1:]))
+        if self._points.map_fd is None:
+            self._products([np.concatenate(blocks)], [range(len(blocks))], bucket, scale, rows)
+        else:
+            self._products(blocks, [range(l, l + 1) for l in range(len(blocks))], bucket, scale, rows)
+        bucket.scatter(rows, self.rows_qcx)
 
-    def _outer(self, bucket: Bucket, l: int) -> FloatArray:
+    def _products(
+        self,
+        blocks: Sequence[FloatArray],
+        degrees: Sequence[range],
+        bucket: Bucket,
+        scale: FloatArray,
+        rows: FloatArray,
+    ) -> None:
+        """X of some degrees times one block, into the columns of that block."""
+        done = 0
+        for block, ls in zip(blocks, degrees, strict=True):
+            x = np.concatenate([self._outer(bucket, l, scale).reshape(3, -1, len(scale)) for l in ls], axis=1)
+            for c in range(3):
+                np.matmul(x[c].T, block, out=rows[:, c, done : done + block.shape[1]])
+            done += block.shape[1]
+
+    def _outer(self, bucket: Bucket, l: int, scale: FloatArray) -> FloatArray:
         """X of one l, shape (3, n_max, B, G·P)."""
         basis, partners = self._expansion.basis, self._partners[l][bucket.e_g]
-        phi = bucket.overlap[l]
-        mixing = basis.mixing_lnk[l]
-        value = (mixing @ phi) * bucket.weight_g
-        slope = (mixing @ phi) * bucket.slope_g
-        slope -= (mixing @ (phi * (2.0 * self._expansion.gammas_lk[l][:, None]))) * bucket.weight_g
+        n, width = basis.n_max, partners.shape[1]
+        mixing, gammas = basis.mixing_lnk[l], self._expansion.gammas_lk[l]
+        value = (mixing @ bucket.overlap[l]) * scale
+        slope = value * bucket.decay_g - ((mixing * (2.0 * gammas)) @ bucket.overlap[l]) * scale
         radial = bucket.through(l, partners)
-        x = slope[None, :, None] * (bucket.r_cg[:, None] * radial)[:, None]
+        x = np.empty((3, n, width, len(scale)))
+        np.multiply(slope[None, :, None], (bucket.r_cg[:, None] * radial)[:, None], out=x)
         if l:
-            for c, turned in enumerate(gradient_maps(basis.l_max)[l]):
-                x[c] += value[:, None] * bucket.through(l - 1, partners @ turned)
+            turned = partners @ joined_maps(basis.l_max)[l]
+            parts = [turned[:, :, c * (2 * l - 1) : (c + 1) * (2 * l - 1)] for c in range(3)]
+            angular = bucket.through(l - 1, np.concatenate(parts, axis=1)).reshape(3, 1, width, -1)
+            x += value[:, None] * angular
         return x

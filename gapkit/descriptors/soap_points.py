@@ -73,12 +73,11 @@ class SoapPoints:
             blocks = []
             for l in range(self.basis.l_max + 1):
                 source = self.x_md.T if self.map_fd is None else self.map_fd[:, edges[l] : edges[l + 1]]
-                blocks.append(_gather(source, index[l, channel], factor[l, channel]))
+                blocks.append(_gather(source * factor[:, None], index[l, channel]))
             per_species.append(blocks)
         return per_species
 
 
-def _gather(source_fx: FloatArray, index: IntArray, factor: FloatArray) -> FloatArray:
-    """Rows of a feature-space matrix at `index` (F stands for zero), times `factor`, flattened."""
-    padded = np.concatenate([source_fx, np.zeros((1, source_fx.shape[1]))])
-    return (padded[index] * factor[..., None]).reshape(index.size, -1)
+def _gather(source_fx: FloatArray, index: IntArray) -> FloatArray:
+    """Rows of a feature-space matrix at `index` (F stands for zero), flattened."""
+    return np.concatenate([source_fx, np.zeros((1, source_fx.shape[1]))])[index.ravel()]

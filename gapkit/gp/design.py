@@ -59,8 +59,9 @@ def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind
     derivatives = "forces" in kinds or "stress" in kinds
     n_atoms, width = len(pairs.numbers_e), sum(t.n_columns for t in terms)
     energy_m = np.zeros(width)
-    # target t < N: forces on atom t; N, N+1: first and second half of the virial's columns
-    moved = np.zeros((n_atoms + 3, 3, width)) if derivatives else None
+    # target t < N: minus the forces on atom t; N, N+1, N+2: rows of the virial tensor
+    n_targets = n_atoms + (3 if "stress" in kinds else 0)
+    moved = np.zeros((n_targets, 3, width)) if derivatives else None
     done = 0
     for term in terms:
         columns = slice(done, done + term.n_columns)
@@ -68,8 +69,9 @@ def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind
         done += term.n_columns
     if moved is None:
         return FrameRows(energy_m, None, None)
-    virial = to_voigt(-moved[n_atoms:].transpose(2, 0, 1)).T if "stress" in kinds else None
-    return FrameRows(energy_m, moved[:n_atoms].reshape(3 * n_atoms, width), virial)
+    virial = to_voigt(moved[n_atoms:].transpose(2, 0, 1)).T if "stress" in kinds else None
+    forces = np.negative(moved[:n_atoms], out=moved[:n_atoms]).reshape(3 * n_atoms, width)
+    return FrameRows(energy_m, forces, virial)
 
 
 def _term_rows(term: SparseTerm, pairs: Pairs, energy_m: FloatArray, moved_tcm: FloatArray | None) -> None:
@@ -82,9 +84,8 @@ def _term_rows(term: SparseTerm, pairs: Pairs, energy_m: FloatArray, moved_tcm: 
         energy_m[here] += k_sm.sum(axis=0) if weight_s is None else weight_s @ k_sm
         if moved_tcm is None or not len(block.e_p):
             continue
-        rows = _MovedRows(sites.jacobian(), block, len(sites.centre_s))
         slopes_sm = slopes_sm if weight_s is None else slopes_sm * weight_s[:, None]
-        rows.add_to(moved_tcm[:, :, here], term, k_sm, slopes_sm)
+        _MovedRows(sites.jacobian(), block, len(moved_tcm)).add_to(moved_tcm[:, :, here], term, k_sm, slopes_sm)
 
 
 def _block_size(term: SparseTerm, pairs: Pairs) -> int:
@@ -95,55 +96,69 @@ def _block_size(term: SparseTerm, pairs: Pairs) -> int:
 
 
 class _MovedRows:
-    """Derivative rows of a block, sorted by the atom (or virial column) that they move.
+    """Derivative rows of a block, sorted by what they move: an atom, or a row of the virial.
 
     Each pair moves its neighbour j and, with the opposite sign, its centre i; its virial is
     r ⊗ ∂. Rows of the same site and target are added before they meet the sparse points.
     """
 
-    def __init__(self, jacobian: Jacobian, pairs: Pairs, n_sites: int) -> None:
+    def __init__(self, jacobian: Jacobian, pairs: Pairs, n_targets: int) -> None:
         self._jacobian = jacobian
         site_q, n_atoms = jacobian.site_q, len(pairs.numbers_e)
-        i_q, j_q, r_qc = pairs.i_p[jacobian.pair_q], pairs.j_p[jacobian.pair_q], pairs.r_pc[jacobian.pair_q]
-        stacks = [jacobian.rows_qcx]
-        for extra in (jacobian.along_qc, jacobian.weight_slope_qc):
-            stacks.append(np.empty((*site_q.shape, 3, 0)) if extra is None else extra[..., None])
-        rows_qcx = np.concatenate(stacks, axis=2) if any(s.shape[2] for s in stacks[1:]) else stacks[0]
-        key = site_q * (n_atoms + 3)
-        keys = [key + j_q]
-        values = [rows_qcx]
-        starts, centre_keys = _runs(key + i_q)
-        keys.append(centre_keys)
-        values.append(-np.add.reduceat(rows_qcx, starts, axis=0))
-        site_starts, site_keys = _runs(key)
-        for a in range(3):
-            keys.append(site_keys + n_atoms + a)
-            values.append(np.add.reduceat(rows_qcx * r_qc[:, a, None, None], site_starts, axis=0))
-        self._merge(np.concatenate(keys), np.concatenate(values), n_atoms + 3)
+        pair_q = jacobian.pair_q
+        rows_qcx = _stacked(jacobian)
+        starts, centre_keys = _runs(site_q * n_targets + pairs.i_p[pair_q])
+        keys = [site_q * n_targets + pairs.j_p[pair_q], centre_keys]
+        self._sources = [rows_qcx, -np.add.reduceat(rows_qcx, starts, axis=0)]
+        if n_targets > n_atoms:
+            starts, site_keys = _runs(site_q * n_targets)
+            keys += [site_keys + n_atoms + a for a in range(3)]
+            self._sources += [
+                np.add.reduceat(rows_qcx * pairs.r_pc[pair_q, a, None, None], starts, axis=0) for a in range(3)
+            ]
+        site, self.target = np.divmod(np.concatenate(keys), n_targets)
+        order = np.lexsort((site, self.target))
+        self._order, self._site_of, self.target = order, site, self.target[order]
+        new = np.r_[True, (np.diff(self.target) != 0) | (np.diff(site[order]) != 0)]
+        if not new.all():
+            self._merge(np.flatnonzero(new))
 
-    def _merge(self, key: IntArray, values: FloatArray, n_targets: int) -> None:
-        """Sort by target, then site; add what agrees in both."""
-        site, target = np.divmod(key, n_targets)
-        order = np.lexsort((site, target))
-        site, target, values = site[order], target[order], values[order]
-        new = np.flatnonzero(np.r_[True, (np.diff(target) != 0) | (np.diff(site) != 0)])
-        if len(new) < len(site):
-            site, target, values = site[new], target[new], np.add.reduceat(values, new, axis=0)
-        self.site, self.target, self._values = site, target, values
+    def _merge(self, new: IntArray) -> None:
+        """Add rows that agree in site and target: images of one atom in a small cell."""
+        values = np.add.reduceat(np.concatenate(self._sources)[self._order], new, axis=0)
+        self._site_of, self.target = self._site_of[self._order[new]], self.target[new]
+        self._sources, self._order = [values], np.arange(len(new))
+
+    def _gather(self, order: IntArray, buffer: FloatArray) -> FloatArray:
+        """The chosen rows, copied together; sources stay where they are, so nothing large is moved."""
+        done, offset = 0, 0
+        for source in self._sources:
+            mine = order[(order >= offset) & (order < offset + len(source))] - offset
+            np.take(source, mine, axis=0, out=buffer[done : done + len(mine)], mode="clip")
+            done, offset = done + len(mine), offset + len(source)
+        return buffer[:done]
 
     def add_to(self, moved_tcm: FloatArray, term: SparseTerm, k_sm: FloatArray, slopes_sm: FloatArray) -> None:
-        """Add -∂k of every target; the sign is that of a force."""
+        """Add the derivative of the energy by every target."""
         jacobian, width = self._jacobian, self._jacobian.rows_qcx.shape[2]
         edges = np.flatnonzero(np.r_[True, np.diff(self.target) != 0, True])
         with_along, with_slope = jacobian.along_qc is not None, jacobian.weight_slope_qc is not None
+        buffer = np.empty((int(np.diff(edges).max()), *self._sources[0].shape[1:]))
         for a, b in pairwise(edges):
-            part, site = self._values[a:b], self.site[a:b]
+            order = np.sort(self._order[a:b])
+            part, site = self._gather(order, buffer), self._site_of[order]
             along = part[:, :, width] if with_along else None
             met = term.kernel.contract(jacobian.meet(part[:, :, :width]), along)
             out = moved_tcm[self.target[a]]
-            out -= np.einsum("qcm,qm->cm", met, slopes_sm[site])
+            out += np.einsum("qcm,qm->cm", met, slopes_sm[site])
             if with_slope:
-                out -= part[:, :, -1].T @ k_sm[site]
+                out += part[:, :, -1].T @ k_sm[site]
+
+
+def _stacked(jacobian: Jacobian) -> FloatArray:
+    """Rows with their extra columns, if any: along, then weight slope."""
+    extras = [x[..., None] for x in (jacobian.along_qc, jacobian.weight_slope_qc) if x is not None]
+    return np.concatenate([jacobian.rows_qcx, *extras], axis=2) if extras else jacobian.rows_qcx
 
 
 def _runs(key: IntArray) -> tuple[IntArray, IntArray]:

@@ -6,6 +6,7 @@ This file alone knows how σ scales with the number of atoms.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -51,8 +52,8 @@ class Noise(BaseEstimator):
         for kind in KINDS:
             if getattr(self, kind) is not None:
                 positive(f"Noise.{kind}", getattr(self, kind))
-        for group, settings in (self.groups or {}).items():
-            for name, sigma in settings.items():
+        for group, settings in _mapping("groups", self.groups or {}).items():
+            for name, sigma in _mapping(f"groups['{group}']", settings).items():
                 if name not in KINDS:
                     raise ConfigError(f"Noise.groups['{group}'] has no kind '{name}'", fix=nearest(name, KINDS))
                 if sigma is not None:
@@ -63,6 +64,12 @@ class Noise(BaseEstimator):
         own = (self.groups or {}).get(group, {})
         value: float | None = own[kind] if kind in own else getattr(self, kind)
         return value
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"Noise.{name}={value!r} is no dictionary", fix="give {config_type: {kind: σ}}")
+    return value
 
 
 def row_scale(kind: Kind, n_atoms: int) -> float:

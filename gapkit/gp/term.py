@@ -89,13 +89,11 @@ class SparseTerm:
         columns = self.columns
         for channel, block, sites in self.blocks(pairs):
             alpha, y_md = weights_m[columns[channel]], self.points[channel].x_md
-            k_sm, slopes_sm = self.kernel.values_and_slopes(sites.x_sd, y_md)
-            bare_s = k_sm @ alpha
+            bare_s, gx_sd = self.kernel.weighted_sum(sites.x_sd, y_md, alpha, gradient_pc is not None)
             energy_s = bare_s if sites.weight_s is None else bare_s * sites.weight_s
             np.add.at(energies_e, sites.centre_s, energy_s)
-            if gradient_pc is None:
+            if gradient_pc is None or gx_sd is None:
                 continue
-            gx_sd = self.kernel.pullback(slopes_sm * alpha, sites.x_sd, y_md)
             if sites.weight_s is not None:
                 gx_sd *= sites.weight_s[:, None]
             gw_s = None if sites.weight_s is None else bare_s

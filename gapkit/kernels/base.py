@@ -26,6 +26,8 @@ class Kernel(Protocol):
         """The vector part met by rows ∂x/∂r, from Σ_d ∂x_d y_d and Σ_d ∂x_d x_d; shape (Q, 3, M)."""
         ...
 
-    def pullback(self, slopes_sm: FloatArray, x_sd: FloatArray, y_md: FloatArray) -> FloatArray:
-        """Σ_m ∂k/∂x of weighted slopes, shape (S, D)."""
+    def weighted_sum(
+        self, x_sd: FloatArray, y_md: FloatArray, alpha_m: FloatArray, gradient: bool
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Σ_m α_m k(x_s, y_m), shape (S,), and if asked its gradient by x, shape (S, D)."""
         ...

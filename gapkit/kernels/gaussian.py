@@ -37,6 +37,11 @@ class Gaussian:
         shifted = dot_qcm if along_qc is None else dot_qcm - along_qc[..., None]
         return shifted / self.theta**2
 
-    def pullback(self, slopes_sm: FloatArray, x_sd: FloatArray, y_md: FloatArray) -> FloatArray:
-        """Σ_m slope (y_m - x)/θ², shape (S, D)."""
-        return (slopes_sm @ y_md - slopes_sm.sum(axis=1)[:, None] * x_sd) / self.theta**2
+    def weighted_sum(
+        self, x_sd: FloatArray, y_md: FloatArray, alpha_m: FloatArray, gradient: bool
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D)."""
+        terms_sm = self.values(x_sd, y_md)
+        terms_sm *= alpha_m
+        sum_s = terms_sm.sum(axis=1)
+        return sum_s, (terms_sm @ y_md - sum_s[:, None] * x_sd) / self.theta**2 if gradient else None

@@ -39,9 +39,18 @@ class DotProduct:
         """The rows met by the sparse points themselves."""
         return dot_qcm
 
-    def pullback(self, slopes_sm: FloatArray, x_sd: FloatArray, y_md: FloatArray) -> FloatArray:
-        """Σ_m slope y_m, shape (S, D)."""
-        return slopes_sm @ y_md
+    def weighted_sum(
+        self, x_sd: FloatArray, y_md: FloatArray, alpha_m: FloatArray, gradient: bool
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D)."""
+        u = x_sd @ y_md.T
+        if not gradient:
+            return _power(u, self.zeta) @ alpha_m, None
+        slopes_sm = _power(u, self.zeta - 1)
+        slopes_sm *= self.zeta * alpha_m
+        gx_sd = slopes_sm @ y_md
+        # the sum is homogeneous of degree ζ in x: Euler's theorem gives the value for nothing
+        return np.einsum("sd,sd->s", gx_sd, x_sd) / self.zeta, gx_sd
 
 
 def _power(u: FloatArray, exponent: int) -> FloatArray:

@@ -8,8 +8,10 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,22 +28,57 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # a constant time keeps the bytes deterministic
 
 def write(path: Path, document: dict[str, Any], arrays: Arrays) -> None:
     """Write a model's document and arrays; an interrupted save leaves an older file as it was."""
-    text = json.dumps({"format": _FORMAT, "schema": SCHEMA, **document}, indent=1, sort_keys=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.", suffix=".part")
+    content = {"format": _FORMAT, "schema": SCHEMA, **document}
+    text = json.dumps(content, indent=1, sort_keys=True, default=_plain)
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr(_member("model.json"), text)
+        for name, array in sorted(arrays.items()):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
+            archive.writestr(_member(f"{name}.npy"), buffer.getvalue())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose content becomes the file `path` when all of it is written; until then an old file stays.
+
+    Raises
+    ------
+    ModelFileError
+        The folder does not exist or cannot be written to, or the disk is full.
+    """
+    scratch = ""
     try:
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                archive.writestr(_member("model.json"), text)
-                for name, array in sorted(arrays.items()):
-                    buffer = io.BytesIO()
-                    np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-                    archive.writestr(_member(f"{name}.npy"), buffer.getvalue())
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
+        os.chmod(scratch, _usual_mode(path))  # mkstemp's 0600 would hide the file from the group
         os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+    except BaseException as error:
+        if scratch:
+            Path(scratch).unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, ModelFileError):
+            what = f"the file cannot be written ({error.strerror or error})"
+            raise ModelFileError(what, where=str(path), fix="give a file in a folder that can be written") from error
         raise
+
+
+def _usual_mode(path: Path) -> int:
+    """Permissions of the file that is replaced, or those that a new file gets."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as those of Python, for JSON."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"a model file cannot hold a {type(value).__name__}")
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -62,22 +99,29 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
     if not path.is_file():
         raise ModelFileError("the model file does not exist", where=str(path), fix="check the path and its spelling")
     try:
-        arrays: Arrays = {}
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read("model.json"))
-            for name in archive.namelist():
-                if name.endswith(".npy"):
-                    arrays[name.removesuffix(".npy")] = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-        known = document["format"] == _FORMAT
-        schema = int(document["schema"])
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError, OSError) as error:
+            _check_schema(document, path)
+            # all other members are arrays; to read them all is to verify names and checksums
+            names = [name for name in archive.namelist() if name != "model.json"]
+            arrays = {n.removesuffix(".npy"): np.load(io.BytesIO(archive.read(n)), allow_pickle=False) for n in names}
+    except ModelFileError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError, OSError, RuntimeError) as error:
         raise damaged(path, error) from error
+    return document, arrays
+
+
+def _check_schema(document: dict[str, Any], path: Path) -> None:
+    """ModelFileError for another format or a newer schema, before anything else is read."""
+    known, schema = document["format"] == _FORMAT, int(document["schema"])
     if not known:
         raise ModelFileError("this is no gapkit model", where=str(path), fix="give a file written by GAP.save")
+    if schema < 1:
+        raise ValueError(f"schema {schema}")
     if schema > SCHEMA:
         what = f"the model has schema {schema}, this gapkit reads up to {SCHEMA}"
         raise ModelFileError(what, where=str(path), fix="install a newer gapkit")
-    return document, arrays
 
 
 def damaged(path: Path, error: Exception) -> ModelFileError:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.base import is_isolated, reference_energy
-from gapkit.errors import ConfigError
+from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import CompressedRows, DataFold, RowKey, labelled
 from gapkit.gp.design import FrameRows, frame_rows
 from gapkit.gp.noise import Noise
@@ -56,6 +56,8 @@ def compress(
         return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame))
 
     data = [f for f in frames if used(f) and not is_isolated(f)]
+    if all(is_isolated(f) for f in frames):
+        raise DataError("All frames are isolated atoms", fix="add frames with two or more atoms")
     fold = DataFold(m)
     bar = tqdm(data, desc="fit", unit="frame", disable=None)
     for frame, rows in zip(bar, ordered_map(rows_of, data, n_jobs), strict=True):
@@ -96,6 +98,9 @@ def sigmas_of(rows: Sequence[CompressedRows], noise: Noise) -> tuple[list[Compre
         if sigma is not None:
             used.append(part)
             sigmas.append(sigma)
+    if all(part.key == EXACT for part in used):
+        fix = "give σ in Noise for a kind of label that the frames have"
+        raise ConfigError("Noise leaves no label of more than isolated atoms to fit", fix=fix)
     return used, sigmas
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,13 @@ import numpy as np
 from ase import Atoms
 from sklearn.base import BaseEstimator
 
-from gapkit._check import generator
+from gapkit._check import generator, threads
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.base import isolated_energies
-from gapkit.errors import ConfigError, DataError, NotFittedError, nearest
+from gapkit.errors import ConfigError, DataError, GapkitWarning, NotFittedError, nearest
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import UNSOLVED, solve
 from gapkit.model.archive import damaged, read, write
@@ -30,7 +31,7 @@ from gapkit.model.predict import evaluate
 from gapkit.model.prediction import WANTED, Prediction
 from gapkit.model.schema import build, describe
 from gapkit.model.state import ModelState
-from gapkit.model.terms import Term, require_species
+from gapkit.model.terms import Term, require_species, species_of
 from gapkit.typing import KINDS, FloatArray, Rng
 
 _log = logging.getLogger(__name__)
@@ -74,13 +75,14 @@ class GAP(BaseEstimator):
         self.keys = keys
         self.n_jobs = n_jobs
 
-    def fit(self, frames: Iterable[Atoms], y: Any = None, *, rng: Rng = 0) -> GAP:
+    def fit(self, frames: Iterable[Atoms] | Iterable[Frame], y: Any = None, *, rng: Rng = 0) -> GAP:
         """Fit to labelled structures.
 
         Parameters
         ----------
         frames
-            Structures with labels; they are not changed. Missing labels are fine.
+            Structures with labels; they are not changed. Missing labels are fine. Also a list of
+            `Frame`, whose labels are taken as they are.
         y
             Ignored; there for scikit-learn.
         rng
@@ -92,9 +94,12 @@ class GAP(BaseEstimator):
             With the frame, the atom and the fix.
         """
         noise = self._noise()
+        self._check_settings()
         data = to_frames(frames, keys=self.keys or Keys(), require_labels=True)
+        _warn_of_groups(noise, {f.group for f in data})
         random = generator(rng)
-        e0 = isolated_energies(data, self.e0)
+        known = species_of(data)  # an energy given for another element does not make the model know it
+        e0 = {z: e for z, e in isolated_energies(data, self.e0).items() if z in known}
         terms = default_terms(data) if self.terms is None else list(self.terms)
         if not terms:
             raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
@@ -156,6 +161,7 @@ class GAP(BaseEstimator):
         NotFittedError, SpeciesError, DataError, ConfigError
         """
         self._fitted()
+        threads(self.n_jobs)
         if isinstance(atoms, Atoms):
             return self.predict_frame(to_frame(atoms, labels=False), want)
         frames = to_frames(atoms, labels=False)
@@ -185,6 +191,8 @@ class GAP(BaseEstimator):
             for f in data
             if f.energy is not None
         ]
+        if not energies:
+            raise DataError("No frame has forces or an energy to score", fix="give frames with one of these labels")
         return _r2(*(np.array(side) for side in zip(*energies, strict=True)))
 
     def save(self, path: str | os.PathLike[str], *, data: bool = False) -> None:
@@ -236,8 +244,22 @@ class GAP(BaseEstimator):
 
     def _noise(self) -> Noise:
         noise = Noise() if self.noise is None else self.noise
+        if not isinstance(noise, Noise):
+            raise ConfigError(f"noise={noise!r} is no Noise", fix="give Noise(energy=0.001, forces=0.1, stress=0.01)")
         noise.check()
         return noise
+
+    def _check_settings(self) -> None:
+        """ConfigError for settings of the wrong kind."""
+        threads(self.n_jobs)
+        if not (self.keys is None or isinstance(self.keys, Keys)):
+            raise ConfigError(f"keys={self.keys!r} are no Keys", fix="give Keys(energy='…', forces='…')")
+        if not (self.e0 is None or isinstance(self.e0, Mapping)):
+            raise ConfigError(f"e0={self.e0!r} is no dictionary", fix="give {symbol: energy in eV}")
+        listed = self.terms is None or (isinstance(self.terms, Sequence) and not isinstance(self.terms, str))
+        if not listed or not all(hasattr(term, "choose") for term in self.terms or ()):
+            fix = "give [PairTerm(...), SoapTerm(...)], or terms=None for defaults"
+            raise ConfigError(f"terms={self.terms!r} are no list of terms", fix=fix)
 
     def _fitted(self) -> ModelState:
         if not hasattr(self, "state_"):
@@ -258,7 +280,7 @@ def _wanted(want: Collection[str] | None, frame: Frame) -> set[str]:
     if want is None:
         return {"energy", "forces", "stress"} if has_stress(frame) else {"energy", "forces"}
     wanted = {want} if isinstance(want, str) else set(want)
-    for name in sorted(wanted - {"by_term"}):
+    for name in sorted(map(str, wanted - {"by_term"})):
         if name not in WANTED:
             raise ConfigError(f"predict cannot give '{name}'", fix=nearest(name, WANTED))
     if "stress" in wanted and not has_stress(frame):
@@ -268,6 +290,13 @@ def _wanted(want: Collection[str] | None, frame: Frame) -> set[str]:
             fix="leave stress out of what you want, or give it a cell and pbc=True",
         )
     return wanted
+
+
+def _warn_of_groups(noise: Noise, groups: Collection[str]) -> None:
+    """A group that no frame has is a slip of the pen, or absent from this part of the data."""
+    for group in sorted(set(noise.groups or {}) - set(groups)):
+        what = f"Noise.groups names '{group}', which no frame has; {nearest(group, groups)}."
+        warnings.warn(what, GapkitWarning, stacklevel=3)
 
 
 def _r2(true: FloatArray, predicted: FloatArray) -> float:

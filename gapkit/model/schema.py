@@ -129,9 +129,13 @@ def build(document: Json, arrays: Arrays) -> ModelState:
     prior_mm = np.asfortranarray(arrays["prior"])
     data_mm = np.asfortranarray(arrays["posterior"])
     rows = document["rows"]
+    terms = [_build_term(entry, arrays) for entry in document["terms"]]
+    m = sum(term.n_columns for term in terms)
+    if not terms or arrays["weights"].shape != (m,) or not prior_mm.shape == data_mm.shape == (m, m):
+        raise ValueError(f"the arrays do not belong to {len(terms)} terms of {m} sparse points")
     return ModelState(
         settings=[_build_settings(entry) for entry in document["settings"]],
-        terms=[_build_term(entry, arrays) for entry in document["terms"]],
+        terms=terms,
         noise=Noise(**document["noise"]),
         e0={atomic_numbers[symbol]: e for symbol, e in document["e0"].items()},
         prior_mm=prior_mm,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -37,7 +40,8 @@ def shares(
             if atomic_numbers.get(symbol) not in {c[0] for c in present}:
                 known = [chemical_symbols[c[0]] for c in present]
                 raise ConfigError(f"n_sparse names '{symbol}', which is not in the data", fix=nearest(symbol, known))
-        return {c: whole("n_sparse", n_sparse.get(chemical_symbols[c[0]], 0), 1) for c in present}
+        named = {c: chemical_symbols[c[0]] for c in present}
+        return {c: whole(f"n_sparse['{symbol}']", n_sparse.get(symbol, 0), 1) for c, symbol in named.items()}
     total = whole("n_sparse", n_sparse, 1)
     weight = np.sqrt([counts[c[0]] for c in present])
     exact = total * weight / weight.sum()
@@ -62,7 +66,11 @@ def choose_environments(
     method
         A name of `gapkit.numerics.select.METHODS`, or a file (see `SoapTerm`).
     """
+    if not isinstance(method, (str, os.PathLike)):
+        raise ConfigError(f"method={method!r} is no name", fix=nearest(str(method), METHODS) + ", or give a file")
     if str(method) not in METHODS:
+        if quotas:
+            raise ConfigError("quotas do not apply to sparse points from a file", fix="leave quotas or the file out")
         return _from_file(descriptor, Path(method), wanted)
     pool, groups = _candidates(descriptor, wanted, frames, rng)
     chosen = {}
@@ -133,18 +141,19 @@ def _from_file(descriptor: Descriptor, path: Path, wanted: Mapping[Channel, int]
             raise DataError(f"no environments of {', '.join(lacking)}", where=path.name, fix="add structures with them")
         return _candidates(descriptor, everything, frames, np.random.default_rng(0))[0]
     try:
-        content = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
+        content = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        arrays = {chemical_symbols[c[0]]: content for c in wanted} if path.suffix == ".npy" else dict(content)
+    except (ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(
             f"cannot be read as an array: {error}", where=path.name, fix="save it with numpy.save"
         ) from error
-    arrays = {chemical_symbols[c[0]]: content for c in wanted} if path.suffix == ".npy" else dict(content)
     chosen = {}
     for channel in wanted:
         symbol = chemical_symbols[channel[0]]
         if symbol not in arrays or (path.suffix == ".npy" and len(wanted) > 1):
             raise DataError(f"no array for {symbol}", where=path.name, fix="save an .npz with one array per symbol")
-        x = np.asarray(arrays[symbol], dtype=float)
+        real = arrays[symbol].dtype.kind in "fiu"
+        x = arrays[symbol].astype(float) if real else np.empty(0)
         if x.ndim != 2 or not np.isfinite(x).all() or not len(x) or not np.linalg.norm(x, axis=1).all():
             raise DataError(
                 f"the array for {symbol} is not a finite matrix of descriptors",

@@ -18,7 +18,7 @@ from gapkit.descriptors.basis import SoapBasis, soap_basis
 from gapkit.descriptors.dscribe import DscribeSoap
 from gapkit.descriptors.pair import PairDistances
 from gapkit.descriptors.soap import Soap
-from gapkit.errors import ConfigError, SpeciesError, nearest
+from gapkit.errors import ConfigError, DataError, SpeciesError, nearest
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.gaussian import Gaussian
 from gapkit.kernels.polynomial import DotProduct
@@ -48,7 +48,7 @@ class SoapTerm(BaseEstimator):
         Power ζ of the kernel, 1 … 16.
     n_sparse
         Number of sparse points over all central species (shared in proportion to the square
-        root of their abundance), or {symbol: number}.
+        root of their abundance), or {symbol: number}. The isolated atom is one of them.
     delta
         Prior standard deviation δ of a local energy, eV.
     method
@@ -98,13 +98,16 @@ class SoapTerm(BaseEstimator):
         kernel, delta = DotProduct(self.zeta), positive("SoapTerm.delta", self.delta, "eV")
         descriptor = self.descriptor(frames)
         require_species(descriptor.species, frames)
-        wanted = shares(self.n_sparse, descriptor.channels, frames)
+        # the isolated atom is the first sparse point, so that its energy can be exact: one less is chosen
+        wanted = {c: max(1, n - 1) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
         chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng)
         isolated = _isolated(descriptor)
-        points = {}
         for channel, x_mf in chosen.items():
-            # the isolated atom is a sparse point of its own, so that its energy can be exact
-            points[channel] = descriptor.points(np.concatenate([isolated[channel], x_mf]))
+            width = isolated[channel].shape[1]
+            if x_mf.shape[1] != width:
+                what = f"the sparse points have {x_mf.shape[1]} features, the descriptor has {width}"
+                raise DataError(what, where=str(self.method), fix="make the file with the same SOAP arguments")
+        points = {c: descriptor.points(np.concatenate([isolated[c], x_mf])) for c, x_mf in chosen.items()}
         return SparseTerm(name, descriptor, kernel, delta, points)
 
 
@@ -207,7 +210,7 @@ def _isolated(descriptor: Descriptor) -> dict[tuple[int, ...], FloatArray]:
     for channel in descriptor.channels:
         pairs = NeighbourList(descriptor.reach).pairs(isolated_frame(channel[0]))
         x = descriptor.sites(descriptor.pairs_of(pairs, channel), channel).x_sd
-        rows[channel] = x[np.isfinite(x).all(axis=1)]
+        rows[channel] = x[x.any(axis=1)]
     return rows
 
 

@@ -54,8 +54,11 @@ class TriangularFold:
         self._work = larger
 
     def _fold(self) -> None:
-        triangle = qr_triangle(self._work[: self._filled])
-        self._work[: len(triangle)] = triangle
+        # a full buffer is factorised where it stands
+        whole = self._work if self._filled == len(self._work) else np.array(self._work[: self._filled], order="F")
+        triangle = _triangle_in_place(whole)
+        if whole is not self._work:
+            self._work[: len(triangle)] = triangle
         self._filled = len(triangle)
 
     def factor(self) -> FloatArray:
@@ -67,12 +70,18 @@ class TriangularFold:
 
 def qr_triangle(rows_nm: FloatArray) -> FloatArray:
     """R of the QR factorisation, shape (min(n, m), m), with a non-negative diagonal."""
-    work = np.array(rows_nm, order="F")
+    return _triangle_in_place(np.array(rows_nm, order="F"))
+
+
+def _triangle_in_place(work: FloatArray) -> FloatArray:
+    """R of a Fortran-ordered matrix, which is destroyed; the result is a part of its memory."""
     size, _ = lapack.dgeqrf_lwork(*work.shape)
     packed, _, _, _ = lapack.dgeqrf(work, lwork=int(size), overwrite_a=1)
-    triangle = np.triu(packed[: min(work.shape)])
-    sign = np.where(np.diagonal(triangle) < 0.0, -1.0, 1.0)
-    return np.asfortranarray(triangle * sign[:, None])
+    triangle: FloatArray = packed[: min(work.shape)]
+    for column in range(triangle.shape[1]):
+        triangle[column + 1 :, column] = 0.0
+    triangle[np.diagonal(triangle) < 0.0] *= -1.0
+    return triangle
 
 
 def jittered_cholesky(k_mm: FloatArray) -> tuple[FloatArray, float]:

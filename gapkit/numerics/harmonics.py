@@ -98,6 +98,12 @@ def gradient_maps(l_max: int) -> tuple[FloatArray, ...]:
     return tuple(maps)
 
 
+@lru_cache(maxsize=32)
+def joined_maps(l_max: int) -> tuple[FloatArray, ...]:
+    """The maps of `gradient_maps` with their three directions side by side, shape (2l+1, 3·(2l-1))."""
+    return tuple(np.ascontiguousarray(np.concatenate(list(m), axis=1)) for m in gradient_maps(l_max))
+
+
 def _complex_from_real(l: int) -> np.ndarray:
     """Matrix U with R_l = U S_l for the complex harmonics of `gradient_maps`."""
     u = np.zeros((2 * l + 1, 2 * l + 1), dtype=complex)

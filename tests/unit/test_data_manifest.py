@@ -67,11 +67,12 @@ def test_counts(entry: dict[str, Any]) -> None:
 @each_structure_file
 def test_labels_are_there_and_finite(entry: dict[str, Any]) -> None:
     for atoms in read(entry):
-        assert sorted(atoms.calc.results) == sorted(entry["labels"])
+        has_stress = atoms.info["stress_quality"] == "ok"
+        assert set(atoms.calc.results) == set(entry["labels"]) - (set() if has_stress else {"stress"})
         numbers = [atoms.positions, atoms.cell.array, *atoms.calc.results.values()]
         assert all(np.isfinite(array).all() for array in numbers)
         assert atoms.get_forces().shape == (len(atoms), 3)
-        assert atoms.get_stress().shape == (6,)
+        assert not has_stress or atoms.get_stress().shape == (6,)
 
 
 @each_structure_file
