@@ -18,6 +18,7 @@ from gapkit.errors import (
     SpeciesError,
 )
 from gapkit.gp.noise import Noise
+from gapkit.model.evaluation import Evaluation, evaluate
 from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction
 from gapkit.model.terms import PairTerm, SoapTerm
@@ -33,6 +34,7 @@ __all__ = [
     "GAP",
     "ConfigError",
     "DataError",
+    "Evaluation",
     "Frame",
     "GAPCalculator",
     "GapkitError",
@@ -46,6 +48,7 @@ __all__ = [
     "SoapTerm",
     "SpeciesError",
     "__version__",
+    "evaluate",
     "load",
     "read_frames",
 ]

@@ -17,6 +17,13 @@ def positive(name: str, value: object, unit: str = "") -> float:
     return float(value)
 
 
+def not_negative(name: str, value: object, unit: str = "") -> float:
+    """`value` as a finite float ≥ 0, or ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
+        raise ConfigError(f"{name}={value!r} is not a number ≥ 0", fix=f"give 0 or a positive {name} {unit}".strip())
+    return float(value)
+
+
 def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
     """`value` as an int between `least` and `most`, or ConfigError."""
     wrong = isinstance(value, bool) or not isinstance(value, numbers.Integral)
@@ -24,6 +31,13 @@ def whole(name: str, value: object, least: int = 1, most: int | None = None) -> 
         span = f"at least {least}" if most is None else f"from {least} to {most}"
         raise ConfigError(f"{name}={value!r} is outside its range", fix=f"give a whole number {span}")
     return int(value)  # type: ignore[call-overload]
+
+
+def threads(n_jobs: object) -> int:
+    """`n_jobs` as a number of threads, negative counting from all cores as in joblib, or ConfigError."""
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral) or n_jobs == 0:
+        raise ConfigError(f"n_jobs={n_jobs!r} is no number of threads", fix="give 1 or more, or -1 for all cores")
+    return int(n_jobs)
 
 
 def generator(rng: Rng) -> np.random.Generator:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from gapkit._check import not_negative
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.errors import ConfigError, DataError
@@ -35,7 +35,7 @@ class GAPCalculator(Calculator):
     Attributes
     ----------
     prediction
-        The last `Prediction`, None before the first calculation.
+        The last `Prediction`, None before the first calculation and after one that failed.
     """
 
     implemented_properties: list[str] = [  # noqa: RUF012 (ASE declares it so)
@@ -54,8 +54,7 @@ class GAPCalculator(Calculator):
                 f"GAPCalculator needs a fitted GAP, not {type(model).__name__}",
                 fix="use GAPCalculator(gapkit.load(path))",
             )
-        if not 0.0 <= skin < np.inf:
-            raise ConfigError(f"skin={skin!r} is not a distance", fix="give 0 or a positive number of Å")
+        skin = not_negative("skin", skin, "Å")
         super().__init__(**kwargs)
         self.model, self.std, self.to_atoms = model, std or to_atoms, to_atoms
         self.prediction: Prediction | None = None
@@ -69,6 +68,7 @@ class GAPCalculator(Calculator):
     ) -> None:
         """Fill `results` and `prediction`; called by ASE."""
         super().calculate(atoms, list(properties), list(system_changes))
+        self.prediction = None
         current = self.atoms
         if current is None:
             raise DataError("calculate was called without a structure", fix="give atoms")

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
 
@@ -34,6 +36,10 @@ class GapkitError(Exception):
         self.what, self.where, self.fix = what, where, fix
         place = f" ({where})" if where else ""
         super().__init__(f"{what.rstrip('.')}{place}. Fix: {fix.rstrip('.')}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between the processes of joblib."""
+        return partial(type(self), self.what, where=self.where, fix=self.fix), ()
 
 
 class DataError(GapkitError, ValueError):

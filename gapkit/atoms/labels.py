@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -57,16 +57,17 @@ def to_frame(atoms: Atoms, *, keys: Keys = USUAL_KEYS, where: str = "", labels: 
 
 
 def to_frames(
-    atoms_list: Iterable[Atoms],
+    atoms_list: Iterable[Atoms] | Iterable[Frame],
     *,
     keys: Keys = USUAL_KEYS,
-    where: str = "",
+    where: str | Sequence[str] = "",
     labels: bool = True,
     require_labels: bool = False,
 ) -> list[Frame]:
     """Frames of many structures. Frames and atoms count from 0 in messages, as in ASE.
 
-    Parameters as in `to_frame`; `where` names the file, and "train.xyz, frame 12" is stored in each Frame.
+    Parameters as in `to_frame`; `where` names the file, and "train.xyz, frame 12" is stored in each Frame. For
+    structures of several files it is a list, the place of each. A list of `Frame` is taken as it is.
     With `require_labels` a list in which no frame has any label is refused.
 
     Raises
@@ -75,11 +76,21 @@ def to_frames(
         As `to_frame`, and for an empty list; a key that the user gave may be missing in some frames, not in all.
     """
     if isinstance(atoms_list, Atoms):
-        raise DataError("One Atoms object was given instead of a list", where=where, fix="pass [atoms]")
-    structures = list(atoms_list)
+        raise DataError("One Atoms object was given instead of a list", fix="pass [atoms]")
+    if not isinstance(atoms_list, Iterable) or isinstance(atoms_list, (str, bytes)):
+        what = f"Structures are needed, not {type(atoms_list).__name__}"
+        raise DataError(what, fix="give a list of ase.Atoms, for instance from gapkit.read_frames(path)")
+    structures: list[Any] = list(atoms_list)
+    if isinstance(where, str):
+        places = [", ".join(filter(None, [where, f"frame {index}"])) for index in range(len(structures))]
+    else:
+        where, places = "", list(where)
     if not structures:
         raise DataError("There are no structures", where=where, fix="give at least one frame")
-    places = [", ".join(filter(None, [where, f"frame {index}"])) for index in range(len(structures))]
+    ready = [structure for structure in structures if isinstance(structure, Frame)]
+    if len(ready) == len(structures):
+        _require_labels(ready, (), where, require_labels)
+        return ready
     for atoms, place in zip(structures, places, strict=True):
         _check_is_atoms(atoms, place)
     if labels:
@@ -91,11 +102,15 @@ def to_frames(
     if n_sigma:
         unit = "per atom" if keys.sigma_per_atom else "absolute, as in gap_fit"
         log.info("%d frames bring their own energy or virial sigma, taken as %s", n_sigma, unit)
-    if require_labels and not any(frame.kinds for frame in frames):
+    _require_labels(frames, structures, where, require_labels)
+    return frames
+
+
+def _require_labels(frames: Sequence[Frame], structures: Sequence[Atoms], where: str, required: bool) -> None:
+    if required and not any(frame.kinds for frame in frames):
         names = {str(key) for atoms in structures for key in (*atoms.info, *atoms.arrays)} - {"numbers", "positions"}
         fix = f"name them with Keys(energy=..., forces=...); the frames have {', '.join(sorted(names)) or 'nothing'}"
         raise DataError("No frame has an energy, forces or a stress", where=where, fix=fix)
-    return frames
 
 
 def _check_is_atoms(atoms: object, where: str) -> None:

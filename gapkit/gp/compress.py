@@ -71,10 +71,11 @@ class DataFold:
                 continue
             rows_nm, y_n = values
             own = own_sigma(frame, kind)
-            divisor = np.broadcast_to(row_scale(kind, frame.n_atoms) if own is None else own, (3 * frame.n_atoms,))
+            count = 3 * frame.n_atoms if kind == "forces" else len(y_n)
+            divisor = np.broadcast_to(row_scale(kind, frame.n_atoms) if own is None else own, (count,))
             if kind == "forces" and frame.force_mask_e is not None:
                 divisor = divisor[np.repeat(frame.force_mask_e, 3)]
-            self._fold(RowKey(frame.group, kind, own is not None), rows_nm, y_n, divisor[: len(y_n)])
+            self._fold(RowKey(frame.group, kind, own is not None), rows_nm, y_n, divisor)
 
     def _fold(self, key: RowKey, rows_nm: FloatArray, y_n: FloatArray, divisor_n: FloatArray) -> None:
         fold = self._folds.setdefault(key, TriangularFold(self._n_columns + 1))

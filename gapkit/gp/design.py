@@ -22,7 +22,8 @@ from gapkit.gp.term import SparseTerm
 from gapkit.typing import FloatArray, IntArray, Kind
 from gapkit.units import to_voigt
 
-_ROW_BYTES = 32e6  # derivative rows of one block are kept below this
+_ROW_BYTES = 4e6  # derivative rows of one block are kept below this, so that temporaries stay in the cache
+_BATCH = 32  # derivative rows (of three components) that meet the sparse points together
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,28 +132,34 @@ class _MovedRows:
 
     def _gather(self, order: IntArray, buffer: FloatArray) -> FloatArray:
         """The chosen rows, copied together; sources stay where they are, so nothing large is moved."""
-        done, offset = 0, 0
+        part, offset = buffer[: len(order)], 0
         for source in self._sources:
-            mine = order[(order >= offset) & (order < offset + len(source))] - offset
-            np.take(source, mine, axis=0, out=buffer[done : done + len(mine)], mode="clip")
-            done, offset = done + len(mine), offset + len(source)
-        return buffer[:done]
+            mine = np.flatnonzero((order >= offset) & (order < offset + len(source)))
+            part[mine] = source[order[mine] - offset]
+            offset += len(source)
+        return part
 
     def add_to(self, moved_tcm: FloatArray, term: SparseTerm, k_sm: FloatArray, slopes_sm: FloatArray) -> None:
         """Add the derivative of the energy by every target."""
         jacobian, width = self._jacobian, self._jacobian.rows_qcx.shape[2]
         edges = np.flatnonzero(np.r_[True, np.diff(self.target) != 0, True])
         with_along, with_slope = jacobian.along_qc is not None, jacobian.weight_slope_qc is not None
-        buffer = np.empty((int(np.diff(edges).max()), *self._sources[0].shape[1:]))
-        for a, b in pairwise(edges):
-            order = np.sort(self._order[a:b])
-            part, site = self._gather(order, buffer), self._site_of[order]
+        buffer = np.empty((_BATCH + int(np.diff(edges).max()), *self._sources[0].shape[1:]))
+        first = 0
+        while first < len(edges) - 1:
+            # as many targets as make a product of a good size
+            last = max(first + 1, int(np.searchsorted(edges, edges[first] + _BATCH, side="right")) - 1)
+            order = self._order[edges[first] : edges[last]]
+            part = self._gather(order, buffer)
             along = part[:, :, width] if with_along else None
             met = term.kernel.contract(jacobian.meet(part[:, :, :width]), along)
-            out = moved_tcm[self.target[a]]
-            out += np.einsum("qcm,qm->cm", met, slopes_sm[site])
-            if with_slope:
-                out += part[:, :, -1].T @ k_sm[site]
+            site = self._site_of[order]
+            for a, b in pairwise(edges[first : last + 1] - edges[first]):
+                out = moved_tcm[self.target[edges[first] + a]]
+                out += np.einsum("qcm,qm->cm", met[a:b], slopes_sm[site[a:b]])
+                if with_slope:
+                    out += part[a:b, :, -1].T @ k_sm[site[a:b]]
+            first = last
 
 
 def _stacked(jacobian: Jacobian) -> FloatArray:

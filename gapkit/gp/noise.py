@@ -39,7 +39,7 @@ class Noise(BaseEstimator):
         self,
         energy: float | None = 0.001,
         forces: float | None = 0.1,
-        stress: float | None = 0.01,
+        stress: float | None = 0.03,
         groups: Mapping[str, Mapping[str, float | None]] | None = None,
     ) -> None:
         self.energy = energy

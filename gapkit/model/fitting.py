@@ -22,7 +22,7 @@ from gapkit.model.parallel import ordered_map
 from gapkit.model.predict import energy_rows
 from gapkit.model.terms import isolated_frame, species_of
 from gapkit.numerics.factor import FOLD_ROWS, jittered_cholesky
-from gapkit.typing import FloatArray, Kind
+from gapkit.typing import KINDS, FloatArray, Kind
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,9 @@ def compress(
     data = [f for f in frames if used(f) and not is_isolated(f)]
     if all(is_isolated(f) for f in frames):
         raise DataError("All frames are isolated atoms", fix="add frames with two or more atoms")
+    if not data:
+        what = "No label is left to fit: Noise has None for every kind of label in the frames"
+        raise ConfigError(what, fix="give a σ for one of them")
     fold = DataFold(m)
     bar = tqdm(data, desc="fit", unit="frame", disable=None)
     for frame, rows in zip(bar, ordered_map(rows_of, data, n_jobs), strict=True):
@@ -81,17 +84,11 @@ def memory_estimate(frames: Sequence[Frame], m: int, n_factors: int, n_jobs: int
 
 def prior_factor(terms: Sequence[SparseTerm]) -> FloatArray:
     """Upper triangular factor of K_mm/δ² of all terms."""
-    return block_diag(*(jittered_cholesky(term.covariance())[0] / term.delta for term in terms))
+    return np.asfortranarray(block_diag(*(jittered_cholesky(term.covariance())[0] / term.delta for term in terms)))
 
 
 def sigmas_of(rows: Sequence[CompressedRows], noise: Noise) -> tuple[list[CompressedRows], list[float]]:
     """The parts of the data that the noise setting uses, and σ of each."""
-    have = {(part.key.group, part.key.kind) for part in rows}
-    for group in {part.key.group for part in rows if not part.key.own}:
-        for kind in ("energy", "forces", "stress"):
-            asked = (noise.groups or {}).get(group, {}).get(kind)
-            if asked is not None and (group, kind) not in have:
-                raise ConfigError(f"there are no {kind} rows of group '{group}'", fix="fit again with a σ for them")
     used, sigmas = [], []
     for part in rows:
         sigma = 1.0 if part.key.own else noise.sigma(part.key.group, part.key.kind)
@@ -104,13 +101,32 @@ def sigmas_of(rows: Sequence[CompressedRows], noise: Noise) -> tuple[list[Compre
     return used, sigmas
 
 
+def left_out(frames: Sequence[Frame], noise: Noise) -> list[list[str]]:
+    """(group, kind) of the labels that a noise leaves out of the fit."""
+    pairs = {(f.group, kind) for f in frames for kind in f.kinds if noise.sigma(f.group, kind) is None}
+    return [list(pair) for pair in sorted(pairs)]
+
+
+def require_kinds(missing: Sequence[Sequence[str]], noise: Noise) -> None:
+    """ConfigError for a σ of labels that were left out of the fit."""
+    for group, name in missing:
+        kind = next(k for k in KINDS if k == name)
+        if noise.sigma(group, kind) is not None:
+            what = f"the {kind} labels of group '{group}' were left out of the fit"
+            raise ConfigError(what, fix=f"give {kind}=None, or fit again with a σ for them")
+
+
 def training_errors(rows: Sequence[CompressedRows], weights_m: FloatArray) -> list[dict[str, Any]]:
-    """Root mean square residual of each (group, kind): eV/√atom for energy and virial, eV/Å for forces."""
+    """Root mean square residual of each (group, kind): eV/√atom for energy and virial, eV/Å for forces.
+
+    For `own` rows, of frames that brought their own σ, it is in units of that σ.
+    """
     errors = []
     for part in rows:
         if part.key == EXACT:
             continue
         residual = part.factor_nm[:, :-1] @ weights_m - part.factor_nm[:, -1]
         rms = float(np.sqrt(residual @ residual / part.n_rows))
-        errors.append({"group": part.key.group, "kind": part.key.kind, "rows": part.n_rows, "rms": rms})
+        entry = {"group": part.key.group, "kind": part.key.kind, "own": part.key.own}
+        errors.append({**entry, "rows": part.n_rows, "rms": rms})
     return errors

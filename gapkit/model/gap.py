@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.base import isolated_energies
 from gapkit.errors import ConfigError, DataError, GapkitWarning, NotFittedError, nearest
+from gapkit.gp.evidence import learn_scale
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import UNSOLVED, solve
 from gapkit.model.archive import damaged, read, write
 from gapkit.model.defaults import default_terms
-from gapkit.model.fitting import compress, prior_factor, sigmas_of, training_errors
+from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds, sigmas_of, training_errors
 from gapkit.model.parallel import ordered_map
 from gapkit.model.predict import evaluate
 from gapkit.model.prediction import WANTED, Prediction
@@ -45,7 +47,7 @@ class GAP(BaseEstimator):
     terms
         `SoapTerm`s and `PairTerm`s whose energies add up. None: chosen from the data.
     noise
-        σ of the labels. None: `Noise()`.
+        σ of the labels. None: `Noise()` times a factor learned from the data (evidence).
     e0
         {symbol: energy of the isolated atom, eV}. None: from single-atom frames, else by least
         squares with a warning.
@@ -106,17 +108,24 @@ class GAP(BaseEstimator):
         chosen = [term.choose(f"{_label(term)}{k}", data, random) for k, term in enumerate(terms)]
         kinds = {k for k in KINDS for group in {f.group for f in data} if noise.sigma(group, k) is not None}
         rows = compress(data, chosen, e0, kinds, noise, self.n_jobs)
+        prior_mm = prior_factor(chosen)
+        if self.noise is None:
+            noise = learn_scale(prior_mm, rows, noise)
         self.state_ = self._solve(
             ModelState(
-                settings=terms,
+                settings=deepcopy(terms),
                 terms=chosen,
                 noise=noise,
                 e0=e0,
-                prior_mm=prior_factor(chosen),
+                prior_mm=prior_mm,
                 posterior=UNSOLVED,
                 rows=rows,
                 hashes=np.array([f.hash for f in data], dtype=np.uint64),
-                training={"frames": len(data), "atoms": sum(f.n_atoms for f in data)},
+                training={
+                    "frames": len(data),
+                    "atoms": sum(f.n_atoms for f in data),
+                    "left_out": left_out(data, noise),
+                },
             )
         )
         return self
@@ -132,9 +141,10 @@ class GAP(BaseEstimator):
         state = self._fitted()
         if state.rows is None:
             raise ConfigError("this model was saved without its compressed data", fix="save it with data=True")
-        if noise is not None:
-            self.noise = noise
-        self.state_ = self._solve(replace(state, noise=self._noise()))
+        wanted = state.noise if noise is None and self.noise is None else self._noise(noise)
+        require_kinds(state.training["left_out"], wanted)
+        self.state_ = self._solve(replace(state, noise=wanted))
+        self.noise = self.noise if noise is None else noise
         return self
 
     @staticmethod
@@ -242,12 +252,13 @@ class GAP(BaseEstimator):
         """Numbers of training frames and atoms, and the errors of the fit."""
         return self._fitted().training
 
-    def _noise(self) -> Noise:
-        noise = Noise() if self.noise is None else self.noise
+    def _noise(self, given: Noise | None = None) -> Noise:
+        """A checked copy of the noise given or set, so that later changes of settings leave the fit alone."""
+        noise = next((n for n in (given, self.noise) if n is not None), Noise())
         if not isinstance(noise, Noise):
             raise ConfigError(f"noise={noise!r} is no Noise", fix="give Noise(energy=0.001, forces=0.1, stress=0.01)")
         noise.check()
-        return noise
+        return deepcopy(noise)
 
     def _check_settings(self) -> None:
         """ConfigError for settings of the wrong kind."""

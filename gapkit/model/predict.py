@@ -81,7 +81,7 @@ def _standard_deviations(
 def _local_prior(term: SparseTerm, pairs: Pairs) -> FloatArray:
     """Prior variance of the local energy of each centre, shape (E,), eV²."""
     prior_e = np.zeros(len(pairs.centres_e))
-    for x_sf, weight_s, centre_s in _full_sites(term, pairs, 1):
+    for x_sf, weight_s, centre_s in _full_sites(term, pairs, 1, term.descriptor.channels):
         gram = term.kernel.values(x_sf, x_sf) * np.multiply.outer(weight_s, weight_s)
         prior_e[np.searchsorted(pairs.centres_e, centre_s[0])] += gram.sum()
     return term.delta**2 * prior_e
@@ -90,8 +90,8 @@ def _local_prior(term: SparseTerm, pairs: Pairs) -> FloatArray:
 def _total_prior(term: SparseTerm, pairs: Pairs) -> float:
     """Prior variance of the total energy, eV²: all sites of a channel are correlated."""
     total = 0.0
-    for channel in term.points:
-        sites = list(_full_sites(term, pairs, _STD_BLOCK, channel))
+    for channel in term.descriptor.channels:
+        sites = list(_full_sites(term, pairs, _STD_BLOCK, [channel]))
         for a, (x_a, w_a, _) in enumerate(sites):
             for b, (x_b, w_b, _) in enumerate(sites[: a + 1]):
                 value = float(w_a @ term.kernel.values(x_a, x_b) @ w_b)
@@ -100,10 +100,15 @@ def _total_prior(term: SparseTerm, pairs: Pairs) -> float:
 
 
 def _full_sites(
-    term: SparseTerm, pairs: Pairs, size: int, only: tuple[int, ...] | None = None
+    term: SparseTerm, pairs: Pairs, size: int, channels: Sequence[tuple[int, ...]]
 ) -> Iterator[tuple[FloatArray, FloatArray, IntArray]]:
-    """Unprojected features, weights and centres of the sites, in blocks of `size` centres."""
-    for channel, _, sites in term.blocks(pairs, size):
-        if only is None or channel == only:
-            weight_s = np.ones(len(sites.x_sd)) if sites.weight_s is None else sites.weight_s
-            yield sites.full_sd, weight_s, sites.centre_s
+    """Unprojected features, weights and centres of the sites, in blocks of `size` centres.
+
+    Channels without sparse points count as well: what no data speak of has its full prior variance.
+    """
+    for channel in channels:
+        for block in term.descriptor.pairs_of(pairs, channel).blocks(size):
+            sites = term.descriptor.sites(block, channel) if len(block.centres_e) else None
+            if sites is not None and len(sites.x_sd):
+                weight_s = np.ones(len(sites.x_sd)) if sites.weight_s is None else sites.weight_s
+                yield sites.x_sd, weight_s, sites.centre_s

@@ -19,7 +19,7 @@ from gapkit.atoms.neighbours import NeighbourList
 from gapkit.descriptors.base import Descriptor
 from gapkit.errors import ConfigError, DataError, nearest
 from gapkit.numerics.select import METHODS, select
-from gapkit.typing import FloatArray
+from gapkit.typing import BoolArray, FloatArray
 
 Channel = tuple[int, ...]
 
@@ -58,11 +58,14 @@ def choose_environments(
     method: str | os.PathLike[str],
     quotas: Mapping[str, float] | None,
     rng: np.random.Generator,
+    known: Mapping[Channel, FloatArray],
 ) -> dict[Channel, FloatArray]:
     """Descriptor vectors of the sparse points of each channel, shape (M, F).
 
     Parameters
     ----------
+    known
+        Vectors that are sparse points already, shape (K, F): they are not chosen again.
     method
         A name of `gapkit.numerics.select.METHODS`, or a file (see `SoapTerm`).
     """
@@ -75,10 +78,24 @@ def choose_environments(
     pool, groups = _candidates(descriptor, wanted, frames, rng)
     chosen = {}
     for channel, n in wanted.items():
-        own = None if quotas is None else groups[channel]
-        picks = select(pool[channel], n, str(method), rng, own, quotas)
-        chosen[channel] = pool[channel][picks]
+        new = _differ(pool[channel], known[channel])
+        x, own = pool[channel][new], np.array(groups[channel])[new]
+        here = None if quotas is None else _quotas_here(quotas, set(own.tolist()), {f.group for f in frames})
+        chosen[channel] = x[select(x, n, str(method), rng, own, here)] if len(x) else x
     return chosen
+
+
+def _quotas_here(quotas: Mapping[str, float], here: set[str], everywhere: set[str]) -> dict[str, float]:
+    """Quotas without the groups that have no environment of this channel; groups of no frame stay, as an error."""
+    return {group: quota for group, quota in quotas.items() if group in here or group not in everywhere}
+
+
+def _differ(x_ef: FloatArray, known_kf: FloatArray) -> BoolArray:
+    """Which rows differ from all known ones by more than rounding, shape (E,)."""
+    new = np.ones(len(x_ef), dtype=bool)
+    for known_f in known_kf:
+        new &= np.linalg.norm(x_ef - known_f, axis=1) > 1e-9
+    return new
 
 
 def _candidates(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from ase.data import chemical_symbols
 from sklearn.base import BaseEstimator
 
 from gapkit._check import positive, whole
@@ -57,7 +58,7 @@ class SoapTerm(BaseEstimator):
         array per symbol, or structures in any format that ASE reads, of which all
         environments are taken.
     quotas
-        {config_type: number or fraction} of the sparse points.
+        {config_type: number or fraction} of the sparse points, to which the isolated atom is added.
     engine
         ``native``, ``dscribe`` (slow: numerical derivatives), or ``auto``: native wherever it
         covers the options.
@@ -90,7 +91,7 @@ class SoapTerm(BaseEstimator):
             )
         arguments: Any = self.soap
         if isinstance(arguments, Mapping) and arguments.get("species") is None:
-            arguments = {**arguments, "species": species_of(frames)}
+            arguments = {**arguments, "species": [chemical_symbols[z] for z in species_of(frames)]}
         return soap_descriptor(soap_basis(arguments), self.engine)
 
     def choose(self, name: str, frames: Sequence[Frame], rng: np.random.Generator) -> SparseTerm:
@@ -99,9 +100,10 @@ class SoapTerm(BaseEstimator):
         descriptor = self.descriptor(frames)
         require_species(descriptor.species, frames)
         # the isolated atom is the first sparse point, so that its energy can be exact: one less is chosen
-        wanted = {c: max(1, n - 1) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
-        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng)
+        extra = 0 if self.quotas else 1
+        wanted = {c: max(1, n - extra) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
         isolated = _isolated(descriptor)
+        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated)
         for channel, x_mf in chosen.items():
             width = isolated[channel].shape[1]
             if x_mf.shape[1] != width:
@@ -183,8 +185,6 @@ def species_of(frames: Iterable[Frame]) -> list[int]:
 
 def require_species(known: Sequence[int], frames: Iterable[Frame]) -> None:
     """SpeciesError for the first frame with an element that is not known."""
-    from ase.data import chemical_symbols
-
     for frame in frames:
         foreign = ~np.isin(frame.numbers_e, known)
         if foreign.any():

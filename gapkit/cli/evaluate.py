@@ -1,0 +1,42 @@
+"""`gapkit evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+
+from gapkit import GapkitWarning, evaluate, load, read_frames
+from gapkit.atoms.labels import to_frames
+from gapkit.cli.config import read_config
+from gapkit.cli.figure import check_format, parity_figure, render
+from gapkit.cli.output import require_writable, write_whole
+from gapkit.cli.plan import default_jobs
+from gapkit.cli.report import counted, evaluation_table
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compare a model with labelled structures."""
+    inputs = [Path(path) for path in (arguments.model, arguments.test, arguments.config) if path]
+    for path in filter(None, (arguments.json, arguments.plot)):
+        require_writable(Path(path), inputs=inputs)
+    if arguments.plot:
+        check_format(Path(arguments.plot))
+    keys = read_config(arguments.config).keys
+    model = load(arguments.model)
+    model.n_jobs = arguments.jobs or default_jobs()
+    frames = to_frames(read_frames(arguments.test), keys=keys, where=arguments.test, require_labels=True)
+    known = {int(number) for number in model.state_.hashes}
+    seen = sum(frame.hash in known for frame in frames)
+    if seen:
+        what = f"{counted(seen, 'frame')} of {arguments.test} were in the fit: their errors say nothing about new ones"
+        warnings.warn(what, GapkitWarning, stacklevel=1)
+    evaluation = evaluate(model, frames)
+    print(f"{arguments.model} on {arguments.test}\n\n{evaluation_table(evaluation)}", flush=True)
+    if arguments.json:
+        text = json.dumps(evaluation.as_dict(), indent=1, allow_nan=False, ensure_ascii=False)
+        write_whole(Path(arguments.json), f"{text}\n".encode())
+    if arguments.plot:
+        title = f"{Path(arguments.model).name} on {Path(arguments.test).name}"
+        write_whole(Path(arguments.plot), render(parity_figure(evaluation, title), Path(arguments.plot)))

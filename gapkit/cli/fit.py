@@ -1,0 +1,73 @@
+"""`gapkit fit`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from gapkit import Frame, Keys, evaluate, read_frames
+from gapkit.atoms.labels import to_frames
+from gapkit.cli.config import of_file, read_config
+from gapkit.cli.output import require_writable, size_of
+from gapkit.cli.plan import SOAP_OPTIONS, make_plan, sigma_text
+from gapkit.cli.report import columns, counted, evaluation_table
+from gapkit.typing import KINDS
+
+OPTIONS = (*SOAP_OPTIONS, *(f"sigma_{kind}" for kind in KINDS), "seed", "jobs")
+"""Settings on the command line; those that were not given are absent."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fit a model to labelled structures."""
+    started = time.perf_counter()
+    output = Path(arguments.output)
+    inputs = [*arguments.train, *filter(None, [arguments.config])]
+    require_writable(output, inputs=map(Path, inputs))
+    options = {name: getattr(arguments, name) for name in OPTIONS if hasattr(arguments, name)}
+    config = read_config(arguments.config)
+    frames = read_training(arguments.train, config.keys)
+    print("\n".join(summary(frames)))
+    plan = make_plan(frames, config, options)
+    print("\n".join(columns([(c.name, c.value, c.why) for c in plan.choices], left=3)), flush=True)
+    source = " and ".join(filter(None, [config.path, "the command line" if options else ""]))
+    with of_file(source if config.path else ""):
+        model = plan.model.fit(frames, rng=plan.seed)
+    model.save(output, data=arguments.keep_data)
+    n_sparse = sum(term.n_columns for term in model.state_.terms)
+    if plan.model.noise is None:
+        learned = [f"{kind} {sigma_text(getattr(model.state_.noise, kind), kind)}" for kind in KINDS]
+        print(f"\nlearned sigma: {', '.join(learned)}")
+    print(f"\nfitted {n_sparse} sparse points in {time.perf_counter() - started:.1f} s")
+    print(f"wrote {output} ({size_of(output)})")
+    print(f"\nerrors on the training data\n\n{evaluation_table(evaluate(model, frames))}")
+
+
+def read_training(paths: Sequence[str], keys: Keys) -> list[Frame]:
+    """Frames of all files; messages name the file and the frame in it."""
+    structures, places = [], []
+    for path in paths:
+        own = read_frames(path)
+        structures += own
+        places += [f"{path}, frame {k}" for k in range(len(own))]
+    return to_frames(structures, keys=keys, where=paths[0] if len(paths) == 1 else places, require_labels=True)
+
+
+def summary(frames: Sequence[Frame]) -> list[str]:
+    """What was read, in two lines."""
+    numbers = np.unique(np.concatenate([f.numbers_e for f in frames]))
+    symbols = ", ".join(chemical_symbols[z] for z in numbers)
+    labels = Counter(kind for f in frames for kind in f.kinds)
+    groups = Counter(f.group for f in frames)
+    labelled = ", ".join(f"{kind} of {labels[kind]}" for kind in KINDS if labels[kind])
+    atoms = counted(sum(f.n_atoms for f in frames), "atom")
+    return [
+        f"read {counted(len(frames), 'frame')} with {atoms} of {symbols}; {labelled} frames",
+        f"config_type: {', '.join(f'{group} {count}' for group, count in sorted(groups.items()))}",
+        "",
+    ]

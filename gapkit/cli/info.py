@@ -1,0 +1,97 @@
+"""`gapkit info`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ase.data import chemical_symbols
+
+from gapkit import GAP, Noise, __version__, load
+from gapkit.cli.output import size_of
+from gapkit.cli.plan import SIGMA_UNITS
+from gapkit.cli.report import columns, plain
+from gapkit.model.archive import read
+from gapkit.typing import KINDS, Kind
+
+_RESIDUAL_UNITS: Final[dict[Kind, tuple[str, float]]] = {
+    "energy": ("meV", 1e3),
+    "forces": ("eV/Å", 1.0),
+    "stress": ("meV", 1e3),
+}
+_SHOWN: Final[dict[str, list[tuple[str, ...]]]] = {
+    "pair": [("r_cut", "width", "theta", "delta")],
+    "soap": [
+        ("r_cut", "n_max", "l_max", "sigma", "zeta", "delta"),
+        ("rbf", "weighting", "compression", "engine"),
+    ],
+}
+"""Settings of a term that are shown, line by line."""
+_UNITS: Final = {"r_cut": " Å", "width": " Å", "theta": " Å", "sigma": " Å", "delta": " eV"}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Say what a model file holds."""
+    path = Path(arguments.model)
+    model = load(path)
+    document, arrays = read(path)
+    head = [
+        ("file", f"{path} ({size_of(path)})"),
+        ("format", f"{document['format']}, schema {document['schema']} (this is gapkit {__version__})"),
+        ("species", ", ".join(f"{chemical_symbols[z]} (e0 {model.e0_[z]:.6g} eV)" for z in model.species_)),
+        ("training", f"{model.training_['frames']} frames, {model.training_['atoms']} atoms"),
+        *_noise(model.state_.noise),
+        ("log evidence", f"{model.log_evidence_:.1f}"),
+        ("data", "kept, `refit` works" if document["rows"] else "not kept, `refit` needs a file of fit --keep-data"),
+    ]
+    lines = [*columns(head, left=2), "", "terms"]
+    for entry in document["terms"]:
+        lines += [f"  {line}" for line in _term(entry, arrays)]
+    lines += ["", "residuals of the fit (rms; energy and virial divided by sqrt(N), as sigma is)", *_residuals(model)]
+    lines += ["", "conventions", *(f"  {line}" for line in columns(document["conventions"].items(), left=2))]
+    print("\n".join(lines))
+
+
+def _noise(noise: Noise) -> Iterator[tuple[str, str]]:
+    def text(sigmas: Mapping[Kind, float | None]) -> str:
+        return ", ".join(
+            f"{kind} left out" if sigma is None else f"{kind} {sigma:g} {SIGMA_UNITS[kind]}"
+            for kind, sigma in sigmas.items()
+        )
+
+    yield "sigma", text({kind: getattr(noise, kind) for kind in KINDS})
+    for group, own in (noise.groups or {}).items():
+        yield f"sigma of {group}", text({kind: own[kind] for kind in KINDS if kind in own})
+
+
+def _term(entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of a term, then its sparse points per channel."""
+    settings = {**entry.get("soap", {}), **entry}
+    for k, names in enumerate(_SHOWN[entry["type"]]):
+        shown = {name: settings[name] for name in names if settings[name] is not None}
+        text = ", ".join(f"{name} {plain(value)}{_UNITS.get(name, '')}" for name, value in shown.items())
+        yield f"{entry['name'] if k == 0 else '':7}{text}"
+    for channel in entry["channels"]:
+        label = "-".join(channel["species"])
+        n_points, rank = arrays[f"{entry['name']}.{label}.points"].shape
+        mapping = arrays.get(f"{entry['name']}.{label}.map")
+        space = f"{rank} features, not projected" if mapping is None else f"rank {rank} of {len(mapping)} features"
+        yield f"{'':7}{label}: {n_points} sparse points" + (f", {space}" if entry["type"] == "soap" else "")
+
+
+def _residuals(model: GAP) -> list[str]:
+    """Rms residuals of the fit, a row per config_type; they compare directly with sigma."""
+    cells: dict[str, dict[str, str]] = {}
+    for entry in model.training_["errors"]:
+        unit, scale = _RESIDUAL_UNITS[entry["kind"]]
+        text = f"{entry['rms']:.3g} sigma" if entry.get("own") else f"{scale * entry['rms']:.4g} {unit}"
+        label = entry["group"] + (" (own sigma)" if entry.get("own") else "")
+        cells.setdefault(label, {})[entry["kind"]] = text
+    kinds = [kind for kind in KINDS if any(kind in own for own in cells.values())]
+    rows = [
+        ["config_type", *kinds],
+        *([group, *(own.get(k, "-") for k in kinds)] for group, own in sorted(cells.items())),
+    ]
+    return [f"  {line}" for line in columns(rows)]

@@ -1,0 +1,186 @@
+"""Entry point of `gapkit`: the options, and which command they belong to."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from gapkit import Noise, __version__
+from gapkit.cli import evaluate, fit, info
+from gapkit.cli.messages import complain, messages
+from gapkit.errors import GapkitError
+from gapkit.model.defaults import default_terms
+
+_EPILOG = """\
+examples:
+  gapkit fit train.xyz -o si.gap                        everything chosen from the data
+  gapkit evaluate si.gap test.xyz --plot parity.png     errors on structures that it has not seen
+  gapkit info si.gap                                    what the file holds
+
+Errors end with status 2 and one line that says what, where and how to mend it; -v adds the traceback.
+"""
+
+_FIT_EPILOG = """\
+examples:
+  gapkit fit train.xyz -o si.gap
+  gapkit fit bulk.xyz surfaces.xyz -o si.gap --n-sparse 1000 --r-cut 5.4 --sigma-forces 0.05 --sigma-stress none
+  gapkit fit train.xyz -o si.gap --config si.toml --seed 1
+
+configuration file (TOML; command-line options win over it; every table and key may be left out):
+  seed = 0                    # these two above the first table
+  jobs = 4
+  [[terms]]                   # terms replace the default ones and add up
+  type = "pair"               # r_cut (Å), n_sparse, theta (Å), width (Å), delta (eV)
+  r_cut = 5.0
+  [[terms]]
+  type = "soap"               # zeta, n_sparse (number, or {Si = 500}), delta (eV), method, quotas, engine
+  zeta = 4
+  [terms.soap]                # dscribe's own arguments; chosen from the data without this table
+  r_cut = 5.0
+  n_max = 8
+  l_max = 6
+  sigma = 0.5
+  weighting = {function = "poly", r0 = 5.0, c = 1.0, m = 1.0}
+  [noise]                     # eV/atom, eV/Å, eV/atom; "none" leaves a kind out
+  energy = 0.001
+  [noise.groups.Surface]      # for one config_type
+  stress = "none"
+  [keys]                      # names of the labels, as in gapkit.Keys
+  energy = "dft_energy"
+  [e0]                        # energies of isolated atoms, eV
+  Si = -0.1
+
+--r-cut, --n-max, --l-max, --zeta and --n-sparse set the SOAP term; if the configuration file has several, or
+none, they are refused. --r-cut also moves r0 of a "poly" weighting that ended at the old cutoff, and without
+[[terms]] it also sets the cutoff of the pair term.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the options in one line, like all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"gapkit: error: {message}. Fix: see '{self.prog} --help'.\n")
+
+
+def _number(least: int, also: int | None = None) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least and (also is None or value != also):
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
+        return value
+
+    return whole_number
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return value
+
+
+def _sigma(text: str) -> float | None:
+    return None if text.lower() == "none" else _positive(text)
+
+
+def _command(commands: Any, module: Any, epilog: str = "") -> argparse.ArgumentParser:
+    """A subparser with what all commands share; what it does is said by the module's `run`."""
+    name = module.__name__.rpartition(".")[2]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=module.run.__doc__,
+        description=module.run.__doc__,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=module.run)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done; tracebacks of errors")
+    return parser
+
+
+def _add_fit(commands: Any) -> None:
+    parser = _command(commands, fit, _FIT_EPILOG)
+    parser.add_argument("train", nargs="+", metavar="TRAIN.xyz", help="labelled structures, any format that ASE reads")
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL.gap", help="model file to write")
+    parser.add_argument("--config", metavar="C.toml", help="settings, see below")
+    group = parser.add_argument_group("settings (in brackets: what is used where none is given)")
+    usual = {name: parameter.default for name, parameter in inspect.signature(default_terms).parameters.items()}
+    usual |= {f"sigma_{kind}": sigma for kind, sigma in Noise().get_params().items()}
+
+    def setting(option: str, convert: Callable[[str], Any], metavar: str, text: str) -> None:
+        # one that is not given must not exist, since None means "left out" for a sigma
+        text = text.format(**usual)
+        group.add_argument(option, type=convert, metavar=metavar, help=text, default=argparse.SUPPRESS)
+
+    setting("--n-sparse", _number(1), "N", "sparse points of the SOAP term, all species together [from the data]")
+    setting("--r-cut", _positive, "R", "cutoff, Å [about 40 neighbours, from 4 to 6 Å]")
+    setting("--n-max", _number(1), "N", "radial functions of SOAP [{n_max}]")
+    setting("--l-max", _number(0), "L", "largest angular momentum of SOAP [{l_max}]")
+    setting("--zeta", _number(1), "Z", "power of the kernel [{zeta}]")
+    setting("--sigma-energy", _sigma, "S", "sigma of energies, eV/atom; 'none' leaves them out [{sigma_energy}]")
+    setting("--sigma-forces", _sigma, "S", "sigma of force components, eV/Å, or 'none' [{sigma_forces}]")
+    setting("--sigma-stress", _sigma, "S", "sigma of virials, eV/atom, or 'none' [{sigma_stress}]")
+    setting("--seed", _number(0), "K", "seed of the choice of sparse points [0]")
+    setting("--jobs", _number(1, also=-1), "J", "threads, -1 for all cores [one per core, at most 8]")
+    parser.add_argument("--keep-data", action="store_true", help="store what GAP.refit needs, for other sigmas later")
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(commands, evaluate)
+    parser.add_argument("model", metavar="MODEL.gap", help="model file")
+    parser.add_argument("test", metavar="TEST.xyz", help="labelled structures, any format that ASE reads")
+    parser.add_argument("--json", metavar="FILE", help="write the errors as JSON (meV/atom, eV/Å, GPa)")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw predictions against labels (.png, .pdf, .svg)")
+    parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
+    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
+
+
+def _add_info(commands: Any) -> None:
+    _command(commands, info).add_argument("model", metavar="MODEL.gap", help="model file")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="gapkit",
+        description="Gaussian Approximation Potentials. Energies eV, lengths Å, forces eV/Å, stresses GPa.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gapkit {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for add in (_add_fit, _add_evaluate, _add_info):
+        add(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the status is 0, 2 after an error of the user, 130 after Ctrl-C."""
+    arguments = build_parser().parse_args(argv)
+    with messages(arguments.verbose):
+        try:
+            arguments.run(arguments)
+            sys.stdout.flush()
+        except GapkitError as error:
+            complain(error, arguments.verbose)
+            return 2
+        except KeyboardInterrupt:
+            print("\ngapkit: interrupted; no file was left half-written", file=sys.stderr)
+            return 130
+        except BrokenPipeError:  # whoever read our output has gone, as in `gapkit info si.gap | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+    return 0

@@ -1,0 +1,43 @@
+"""Files that commands write: refused before the work starts, whole or not there at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from gapkit.errors import ConfigError
+from gapkit.model.archive import replacing
+
+
+def require_writable(path: Path, *, inputs: Iterable[Path]) -> None:
+    """ConfigError unless a file can be written at `path` that is none of the inputs."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise ConfigError("the directory of the output file does not exist", where=str(path), fix=f"mkdir -p {folder}")
+    if path.is_dir():
+        raise ConfigError("the output file is a directory", where=str(path), fix="give the name of a file")
+    if any(path.exists() and other.exists() and path.samefile(other) for other in inputs):
+        raise ConfigError("the output file is also an input", where=str(path), fix="give another name")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        what = f"nothing can be written here: {reason}"
+        raise ConfigError(what, where=str(path), fix="choose another place") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one step: at no time is there half of it."""
+    with replacing(path) as stream:
+        stream.write(content)
+
+
+def size_of(path: Path) -> str:
+    """Size of a file for a person: 12.3 MB."""
+    size = float(path.stat().st_size)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000.0:
+            return f"{size:.3g} {unit}"
+        size /= 1000.0
+    return f"{size:.3g} GB"

@@ -1,0 +1,205 @@
+"""What a fit will do: options, configuration file and data become a model, with the reason of each choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import joblib
+from ase.data import atomic_numbers, chemical_symbols
+
+from gapkit import GAP, ConfigError, Frame, Noise, PairTerm, SoapTerm
+from gapkit.baselines.base import is_isolated, isolated_energies
+from gapkit.cli.config import TERMS, Config, Table, of_file
+from gapkit.cli.report import plain
+from gapkit.errors import nearest
+from gapkit.model.defaults import CUTOFFS, NEIGHBOURS, default_terms
+from gapkit.typing import KINDS, Kind
+
+SOAP_OPTIONS: Final = ("r_cut", "n_max", "l_max", "zeta", "n_sparse")
+"""Settings on the command line that concern the SOAP term."""
+
+SIGMA_UNITS: Final[dict[Kind, str]] = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom (virial)"}
+"""Units of the σ in `Noise`."""
+
+MOST_JOBS: Final = 8  # more threads wait for one another
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting of a fit, its value for a person, and why it was chosen."""
+
+    name: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model ready to be fitted, its seed, and the choices that made it."""
+
+    model: GAP
+    seed: int
+    choices: Sequence[Choice]
+
+
+def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any]) -> Plan:
+    """The model that the data, the file and the options (which win over the file) ask for.
+
+    Raises
+    ------
+    ConfigError, DataError
+        Settings that are outside their range, contradict each other or do not fit to the data.
+    """
+    terms, choices = _terms(frames, config, options)
+    noise, of_noise = _noise(frames, config, options)
+    e0, of_e0 = _e0(frames, config)
+    seed, why_seed = _pick("seed", options, config, 0)
+    jobs, why_jobs = _pick("jobs", options, config, default_jobs())
+    why_jobs = "one thread per core, at most 8" if why_jobs == DEFAULT else why_jobs
+    last = [Choice("seed", str(seed), why_seed), Choice("jobs", str(jobs), why_jobs)]
+    return Plan(GAP(terms, noise, e0=e0, n_jobs=jobs), seed, [*choices, *of_noise, *of_e0, *last])
+
+
+def default_jobs() -> int:
+    """Threads when the user does not say."""
+    return min(MOST_JOBS, joblib.cpu_count())
+
+
+def _pick(name: str, options: Mapping[str, Any], config: Config, default: Any) -> tuple[Any, str]:
+    """A setting and where it is from."""
+    if name in options:
+        return options[name], flag(name)
+    value = getattr(config, name)
+    return (default, DEFAULT) if value is None else (value, config.path)
+
+
+def flag(name: str) -> str:
+    """The option that sets `name`."""
+    return "--" + name.replace("_", "-")
+
+
+def _terms(
+    frames: Sequence[Frame], config: Config, options: Mapping[str, Any]
+) -> tuple[list[PairTerm | SoapTerm], list[Choice]]:
+    given = {name: options[name] for name in SOAP_OPTIONS if name in options}
+    if config.terms is None:
+        return _default_terms(frames, given)
+    _require_one_soap(config, given)
+    terms, choices = [], []
+    for k, table in enumerate(config.terms):
+        own = given if table["type"] == "soap" else {}
+        with of_file(config.path):
+            term = _term(table, own, frames)
+        terms.append(term)
+        why = ", ".join([config.path, *map(flag, own)])
+        choices.append(Choice(f"term {k + 1}", f"{table['type']}: {_describe(term)}", why))
+    return terms, choices
+
+
+def _default_terms(frames: Sequence[Frame], given: Mapping[str, Any]) -> tuple[list[PairTerm | SoapTerm], list[Choice]]:
+    terms = list(default_terms(frames, **given))
+    soap = next(term for term in terms if isinstance(term, SoapTerm))
+    units = {"r_cut": " Å", "sigma": " Å"}
+    reasons = {
+        "r_cut": f"about {NEIGHBOURS} neighbours, within {CUTOFFS[0]:g} to {CUTOFFS[1]:g} Å",
+        "sigma": "a fifth of the shortest bonds, within 0.25 to 0.5 Å",
+        "n_sparse": "a tenth of the atoms, 100 to 1000 per element",
+    }
+    choices = [Choice("terms", "pair + SOAP", DEFAULT)]
+    for name in ("r_cut", "sigma", "n_max", "l_max", "zeta", "n_sparse"):
+        value = soap.soap[name] if name in soap.soap else getattr(soap, name)
+        why = flag(name) if name in given else reasons.get(name, DEFAULT)
+        choices.append(Choice(name, f"{value:g}{units.get(name, '')}", why))
+    return [term for term in terms if isinstance(term, (PairTerm, SoapTerm))], choices
+
+
+def _require_one_soap(config: Config, given: Mapping[str, Any]) -> None:
+    n_soap = sum(table["type"] == "soap" for table in config.terms or ())
+    if given and n_soap != 1:
+        names = " and ".join(map(flag, given))
+        what = f"{names} would set the SOAP term, but the file has {n_soap or 'none'}"
+        raise ConfigError(what, where=config.path, fix="leave the option out and set the value in the file")
+
+
+def _term(table: Table, given: Mapping[str, Any], frames: Sequence[Frame]) -> PairTerm | SoapTerm:
+    """The term of one table, with the options put over it."""
+    arguments = {name: value for name, value in table.items() if name != "type"}
+    if table["type"] == "soap":
+        outer = {name: value for name, value in given.items() if name in ("zeta", "n_sparse")}
+        inner = {name: value for name, value in given.items() if name not in outer}
+        if "soap" in arguments:
+            arguments["soap"] = _merged(arguments["soap"], inner)
+        else:
+            chosen = next(t for t in default_terms(frames, **inner) if isinstance(t, SoapTerm))
+            arguments = {"soap": chosen.soap, "n_sparse": chosen.n_sparse, **arguments}
+        arguments |= outer
+    return TERMS[table["type"]](**arguments)
+
+
+def _merged(soap: Table, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a SOAP with options put over them; a smooth cutoff moves along with r_cut."""
+    merged = {**soap, **given}
+    weighting = soap.get("weighting")
+    if "r_cut" in given and weighting and weighting.get("r0") == soap.get("r_cut"):
+        merged["weighting"] = {**weighting, "r0": given["r_cut"]}
+    return merged
+
+
+def _describe(term: PairTerm | SoapTerm) -> str:
+    """Settings of a term in one line; those that are None are left out."""
+    settings = term.get_params(deep=False)
+    settings = {**(settings.pop("soap", None) or {}), **settings}
+    return ", ".join(f"{name} {plain(value)}" for name, value in settings.items() if value is not None)
+
+
+def _noise(frames: Sequence[Frame], config: Config, options: Mapping[str, Any]) -> tuple[Noise | None, list[Choice]]:
+    if not config.noise and not config.groups and not any(f"sigma_{kind}" in options for kind in KINDS):
+        return None, [
+            Choice(
+                "sigma",
+                "learned",
+                "the scale that makes the labels most probable; energy:forces:stress as 0.001:0.1:0.03",
+            )
+        ]
+    standard: dict[Kind, float | None] = {kind: getattr(Noise(), kind) for kind in KINDS}
+    sigmas, choices = {**standard, **config.noise}, []
+    for kind in KINDS:
+        name = f"sigma_{kind}"
+        why = config.path if kind in config.noise else DEFAULT
+        if name in options:
+            sigmas[kind], why = options[name], flag(name)
+        if not any(kind in frame.kinds for frame in frames):
+            why += "; the data have no such label"
+        choices.append(Choice(name, sigma_text(sigmas[kind], kind), why))
+    present = {frame.group for frame in frames}
+    for group, own in config.groups.items():
+        if group not in present:
+            what = f"[noise.groups] names '{group}', but no frame has that config_type"
+            raise ConfigError(what, where=config.path, fix=nearest(group, present))
+        text = ", ".join(f"{kind} {sigma_text(sigma, kind)}" for kind, sigma in own.items())
+        choices.append(Choice(f"sigma of {group}", text, config.path))
+    groups: Any = dict(config.groups) or None
+    return Noise(sigmas["energy"], sigmas["forces"], sigmas["stress"], groups), choices
+
+
+def sigma_text(sigma: float | None, kind: Kind) -> str:
+    """A σ with its unit."""
+    return "left out" if sigma is None else f"{sigma:g} {SIGMA_UNITS[kind]}"
+
+
+def _e0(frames: Sequence[Frame], config: Config) -> tuple[dict[str | int, float], list[Choice]]:
+    """Energies of isolated atoms, as the fit itself would find them."""
+    symbols: dict[str | int, float] = dict(config.e0.items())
+    e0 = isolated_energies(frames, symbols)
+    given = {atomic_numbers[symbol] for symbol in config.e0}
+    alone = {int(f.numbers_e[0]) for f in frames if f.energy is not None and is_isolated(f)}
+    present = {int(z) for f in frames for z in f.numbers_e}
+    by_reason: dict[str, list[str]] = {}
+    for number, energy in ((z, e0[z]) for z in sorted(present)):
+        why = config.path if number in given else "single-atom frames" if number in alone else "least squares"
+        by_reason.setdefault(why, []).append(f"{chemical_symbols[number]} {energy:.6g}")
+    choices = [Choice("e0", ", ".join(values) + " eV", why) for why, values in by_reason.items()]
+    return dict(e0.items()), choices

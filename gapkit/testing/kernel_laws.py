@@ -1,0 +1,75 @@
+"""Laws of a kernel: a covariance, and the three contractions of its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from gapkit.kernels.base import Kernel
+from gapkit.testing.differences import agrees, slope
+from gapkit.testing.tolerances import ALGEBRA, EXACT, near, require
+from gapkit.typing import FloatArray
+
+KernelLaw = Callable[[Kernel, FloatArray, FloatArray], None]
+"""A law about a kernel between features x (S, D) and y (M, D)."""
+
+
+def kernel_is_symmetric(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
+    """Law 9: k(x, y) = k(y, x)."""
+    near(kernel.values(x_sd, y_md), kernel.values(y_md, x_sd).T, EXACT, "the kernel is not symmetric")
+
+
+def kernel_is_positive(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
+    """Law 9: no eigenvalue of K is negative beyond rounding."""
+    k_nn = kernel.values(*[np.concatenate([x_sd, y_md])] * 2)
+    values = np.linalg.eigvalsh(0.5 * (k_nn + k_nn.T))
+    require(values[0] >= -EXACT * len(k_nn) * abs(values[-1]), f"K has the eigenvalue {values[0]:.3e}")
+
+
+def kernel_diagonal_agrees(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
+    """Law 9: k(x, x) of one site alone is the diagonal of K."""
+    diagonal = np.concatenate([np.ravel(kernel.values(x[None], x[None])) for x in x_sd])
+    near(diagonal, np.diagonal(kernel.values(x_sd, x_sd)), ALGEBRA, "the diagonal of the kernel is another")
+
+
+def kernel_values_agree(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
+    """Law 10: both methods give the same values, and leave their arguments alone."""
+    x, y = x_sd.copy(), y_md.copy()
+    near(kernel.values_and_slopes(x, y)[0], kernel.values(x, y), EXACT, "values differ with and without slopes")
+    require(bool((x == x_sd).all() and (y == y_md).all()), "the kernel changed its arguments")
+
+
+def kernel_sum_has_slope(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
+    """Law 10: the weighted sum is Σ_m α_m k(x, y_m), and its gradient is its slope."""
+    rng = np.random.default_rng(0)
+    alpha_m, way_sd = rng.normal(size=len(y_md)), rng.normal(size=x_sd.shape)
+    sum_s, gradient_sd = kernel.weighted_sum(x_sd, y_md, alpha_m, True)
+    near(sum_s, kernel.values(x_sd, y_md) @ alpha_m, EXACT, "the weighted sum of the kernel is another")
+    near(kernel.weighted_sum(x_sd, y_md, alpha_m, False)[0], sum_s, EXACT, "the sum differs without its gradient")
+    if gradient_sd is None:
+        raise AssertionError("the gradient that was asked for is missing")
+    numeric = slope(lambda h: kernel.values(x_sd + h * way_sd, y_md) @ alpha_m)
+    agrees(np.sum(gradient_sd * way_sd, axis=1), numeric, "the gradient of the weighted sum is not its slope")
+
+
+def kernel_contraction_is_slope(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
+    """Law 10: slope times contraction is the gradient of k(x, y_m) along rows ∂x."""
+    rows_scd = np.random.default_rng(1).normal(size=(len(x_sd), 3, x_sd.shape[1]))
+    along_sc = np.einsum("scd,sd->sc", rows_scd, x_sd)
+    met_scm = kernel.contract(rows_scd @ y_md.T, along_sc)
+    gradient_scm = met_scm * kernel.values_and_slopes(x_sd, y_md)[1][:, None, :]
+    numeric = slope(lambda h: np.stack([kernel.values(x_sd + h * rows_scd[:, c], y_md) for c in range(3)], axis=1))
+    agrees(gradient_scm, numeric, "the contraction is not the slope of the kernel")
+
+
+KERNEL_LAWS: Final[tuple[KernelLaw, ...]] = (
+    kernel_is_symmetric,
+    kernel_is_positive,
+    kernel_diagonal_agrees,
+    kernel_values_agree,
+    kernel_sum_has_slope,
+    kernel_contraction_is_slope,
+)
+"""The laws that any kernel obeys on any features it is made for."""

@@ -1,0 +1,30 @@
+"""Every example runs to its end, where it asserts something about physics, and draws its figure."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gapkit import GapkitWarning
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(path: Path, tmp_path: Path) -> None:
+    """In a copy, so that the figures of the README are not overwritten."""
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "examples" / "figures").mkdir(parents=True)
+    copy = shutil.copy(path, tmp_path / "examples")
+    with pytest.warns(GapkitWarning, match="least squares"):
+        runpy.run_path(str(copy))
+    assert [f.suffix for f in (tmp_path / "examples" / "figures").iterdir()] == [".png"]
+
+
+def test_there_are_examples() -> None:
+    """An empty folder must not pass."""
+    assert len(EXAMPLES) >= 2

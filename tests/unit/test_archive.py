@@ -1,0 +1,339 @@
+"""The model file: deterministic bytes, nothing but numbers, and never half of a model."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from gapkit import GAP, GapkitError, ModelFileError, Noise, PairTerm, SoapTerm, load
+from tests.samples import E0, cluster, crystal, fitted, fitted_two, frames, model, soap_arguments, two_species
+
+WANT = {"energy", "energies", "forces", "stress", "energy_std", "energies_std"}
+
+
+def says(model: GAP, atoms: Atoms) -> bytes:
+    """All bits of a prediction."""
+    p = model.predict(atoms, WANT if atoms.pbc.all() else WANT - {"stress"})
+    parts = [p.energy, p.energies, p.forces, p.stress, p.energy_std, p.energies_std, list(p.by_term.values())]
+    return b"".join(np.asarray(part, dtype=float).tobytes() for part in parts if part is not None)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    fitted().save(tmp_path / "model.gap")
+    return tmp_path / "model.gap"
+
+
+def test_two_saves_are_equal(tmp_path: Path) -> None:
+    """Of one model, of a model fitted again, and of a model loaded."""
+    made = {"a": fitted(), "b": fitted(), "c": model().fit(frames())}
+    for name, one in made.items():
+        one.save(tmp_path / name, data=True)
+    load(tmp_path / "a").save(tmp_path / "d", data=True)
+    contents = {name: (tmp_path / name).read_bytes() for name in "abcd"}
+    assert len(set(contents.values())) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == list("abcd")
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_loaded_predicts_bit_for_bit(tmp_path: Path, data: bool) -> None:
+    kinds = {
+        "one species": (fitted(), [crystal(9), cluster(9), Atoms("Si")]),
+        "two species": (fitted_two(), [crystal(9, symbols="SiC"), cluster(9, "SiC2"), crystal(9)]),
+    }
+    for name, (one, structures) in kinds.items():
+        one.save(tmp_path / name, data=data)
+        twin = load(tmp_path / name)
+        for atoms in structures:
+            assert says(twin, atoms) == says(one, atoms), name
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "mu1nu1": {"compression": {"mode": "mu1nu1", "species_weighting": {"Si": 0.5, "C": 1.5}}},
+    "mu2": {"compression": {"mode": "mu2"}},
+    "crossover": {"compression": {"mode": "crossover"}},
+    "unweighted": {"weighting": None},
+    "w0": {"weighting": {"w0": 0.2}},
+    "exp": {"weighting": {"function": "exp", "r0": 2.0, "c": 1.0, "d": 1.0}},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_kind_of_soap_is_kept(tmp_path: Path, name: str) -> None:
+    terms = [SoapTerm(soap_arguments(**OPTIONS[name]), zeta=2, n_sparse=5), PairTerm(3.5, n_sparse=4)]
+    one = GAP(terms).fit(two_species())
+    one.save(tmp_path / "a.gap")
+    assert says(load(tmp_path / "a.gap"), crystal(9, symbols="SiC")) == says(one, crystal(9, symbols="SiC"))
+
+
+@pytest.mark.parametrize("soap", [soap_arguments(n_max=2, rbf="polynomial"), soap_arguments(n_max=2)])
+def test_dscribe_engine_is_kept(tmp_path: Path, soap: dict[str, Any]) -> None:
+    one = GAP([SoapTerm(soap, zeta=2, n_sparse=3, engine="auto" if "rbf" in soap else "dscribe")]).fit(frames(2))
+    one.save(tmp_path / "a.gap")
+    assert says(load(tmp_path / "a.gap"), cluster(9, "Si2")) == says(one, cluster(9, "Si2"))
+
+
+def test_what_was_learned_is_kept(saved: Path) -> None:
+    one, twin = fitted(), load(saved)
+    assert twin.species_ == one.species_
+    assert twin.e0_ == one.e0_
+    assert twin.reach == one.reach
+    assert twin.log_evidence_ == one.log_evidence_
+    assert twin.training_ == one.training_
+    assert twin.noise.get_params() == one.noise.get_params()
+    assert [type(term) for term in twin.terms] == [type(term) for term in one.terms]
+    assert np.array_equal(twin.state_.hashes, one.state_.hashes)
+
+
+def test_a_loaded_model_can_be_fitted_again(saved: Path) -> None:
+    assert says(load(saved).fit(frames()), crystal(9)) == says(fitted(), crystal(9))
+
+
+def test_refit_of_a_loaded_model_needs_its_data(tmp_path: Path) -> None:
+    fitted().save(tmp_path / "with.gap", data=True)
+    fitted().save(tmp_path / "without.gap")
+    noise = Noise(energy=0.1, forces=0.2, stress=None)
+    expected = model().fit(frames()).refit(noise)
+    assert says(load(tmp_path / "with.gap").refit(noise), crystal(9)) == says(expected, crystal(9))
+    with pytest.raises(GapkitError, match="data=True"):
+        load(tmp_path / "without.gap").refit(noise)
+
+
+def test_content_is_json_and_plain_arrays(saved: Path) -> None:
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        document = json.loads(archive.read("model.json"))
+        for name in names[1:]:
+            assert name.endswith(".npy")
+            np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert names[0] == "model.json"
+    assert (document["format"], document["schema"]) == ("gapkit model", 1)
+    assert document["e0"] == {"Si": -2.5}
+    assert {"energy", "length", "forces", "stress", "sigma"} <= set(document["conventions"])
+    text = saved.read_bytes()
+    assert b"/" not in text[:30]
+    assert str(saved.parent).encode() not in text
+
+
+def test_numbers_of_numpy_in_the_settings(tmp_path: Path) -> None:
+    terms = [
+        PairTerm(np.float32(3.5), n_sparse=np.int64(5)),
+        SoapTerm(
+            soap_arguments(n_max=np.int64(3), sigma=np.float64(0.5)),
+            zeta=np.int32(2),
+            n_sparse={"Si": np.int64(5)},
+            quotas={"crystal": np.float64(0.4)},
+        ),
+    ]
+    noise = Noise(energy=np.float64(0.01), groups={"crystal": {"forces": np.float32(0.2)}})
+    one = GAP(terms, noise, e0={"Si": np.float64(-2.5)}).fit(frames(8))
+    one.save(tmp_path / "a.gap")
+    assert says(load(tmp_path / "a.gap"), crystal(9)) == says(one, crystal(9))
+
+
+def rewritten(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """The model file with its members changed, and valid checksums."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def document(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, bytes]], None]:
+    """A change of model.json."""
+
+    def apply(members: dict[str, bytes]) -> None:
+        content = json.loads(members["model.json"])
+        change(content)
+        members["model.json"] = json.dumps(content).encode()
+
+    return apply
+
+
+def array(name: str, value: np.ndarray, **options: Any) -> Callable[[dict[str, bytes]], None]:
+    def apply(members: dict[str, bytes]) -> None:
+        assert name in members
+        stream = io.BytesIO()
+        np.save(stream, value, **options)
+        members[name] = stream.getvalue()
+
+    return apply
+
+
+class Trap:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.abort, ()
+
+
+def test_rewriting_alone_is_harmless(saved: Path) -> None:
+    before = says(fitted(), crystal(9))
+    assert says(load(rewritten(saved, lambda members: None)), crystal(9)) == before
+
+
+BROKEN: dict[str, Callable[[dict[str, bytes]], Any]] = {
+    "no document": lambda m: m.pop("model.json"),
+    "no json": lambda m: m.update({"model.json": b"{"}),
+    "json of another kind": lambda m: m.update({"model.json": b"[1]"}),
+    "null": lambda m: m.update({"model.json": b"null"}),
+    "no schema": document(lambda d: d.pop("schema")),
+    "schema 0": document(lambda d: d.update(schema=0)),
+    "schema in words": document(lambda d: d.update(schema="one")),
+    "no terms": document(lambda d: d.update(terms=[])),
+    "no training": document(lambda d: d.pop("training")),
+    "no e0": document(lambda d: d.pop("e0")),
+    "unknown element": document(lambda d: d.update(e0={"Sx": 1.0})),
+    "unknown term": document(lambda d: d["terms"][0].update(type="triplet")),
+    "unknown noise": document(lambda d: d["noise"].update(colour=1.0)),
+    "unknown setting": document(lambda d: d["settings"][0].update(colour=1.0)),
+    "wrong theta": document(lambda d: d["terms"][0].update(theta=-1.0)),
+    "wrong zeta": document(lambda d: d["terms"][1].update(zeta=0)),
+    "no weights": lambda m: m.pop("weights.npy"),
+    "no points": lambda m: m.pop("soap1.Si.points.npy"),
+    "no exponents": lambda m: m.pop("soap1.alphas.npy"),
+    "weights of another model": array("weights.npy", np.zeros(3)),
+    "factor of another model": array("prior.npy", np.eye(3)),
+    "posterior of another model": array("posterior.npy", np.eye(3)),
+    "pickled array": array("weights.npy", np.array([Trap()], dtype=object), allow_pickle=True),
+    "pickle": lambda m: m.update({"weights.npy": pickle.dumps(Trap())}),
+    "member of another kind": lambda m: m.update({"run.py": b"import os"}),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_does_not_hold_together(saved: Path, name: str) -> None:
+    with pytest.raises(ModelFileError, match="damaged or truncated") as error:
+        load(rewritten(saved, BROKEN[name]))
+    assert str(saved) in error.value.where
+    assert "again" in error.value.fix
+
+
+@pytest.mark.parametrize("more", [{}, {"terms": "of a kind that is not known yet"}])
+def test_a_newer_model(saved: Path, more: dict[str, Any]) -> None:
+    """Known by its schema before anything else is read."""
+    newer = document(lambda d: d.update(schema=2, **more))
+    with pytest.raises(ModelFileError, match=r"schema 2, this gapkit reads up to 1.*install a newer gapkit"):
+        load(rewritten(saved, lambda m: (newer(m), m.update({"tree.bin": b"?"}), m.pop("weights.npy"))))
+
+
+def test_other_files(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no gapkit model"):
+        load(rewritten(saved, document(lambda d: d.update(format="other"))))
+    for content in (b"", b"3\nSi", b"PK\x03\x04"):
+        saved.write_bytes(content)
+        with pytest.raises(ModelFileError, match="damaged or truncated"):
+            load(saved)
+    for path in (tmp_path, tmp_path / "nothing.gap"):
+        with pytest.raises(ModelFileError, match="does not exist"):
+            load(path)
+
+
+def test_truncated_anywhere(saved: Path) -> None:
+    content = saved.read_bytes()
+    for length in [*range(0, len(content) - 1, len(content) // 60), len(content) - 1]:
+        saved.write_bytes(content[:length])
+        with pytest.raises(ModelFileError, match="damaged or truncated"):
+            load(saved)
+
+
+def test_a_flipped_bit_anywhere(saved: Path, rng: np.random.Generator) -> None:
+    """It is found, or it is where nothing depends on it (dates, permissions)."""
+    content, before = saved.read_bytes(), says(fitted(), crystal(9))
+    directory = content.index(b"PK\x01\x02")
+    places = [*rng.integers(0, directory, 150), *range(directory, len(content), 5)]
+    found = 0
+    for place in places:
+        saved.write_bytes(content[:place] + bytes([content[place] ^ (1 << rng.integers(8))]) + content[place + 1 :])
+        try:
+            twin = load(saved)
+        except ModelFileError:
+            found += 1
+        else:
+            assert says(twin, crystal(9)) == before, place
+    assert found > 0.6 * len(places)
+
+
+def test_save_replaces_and_leaves_nothing_behind(saved: Path) -> None:
+    fitted_two().save(saved)
+    assert load(saved).species_ == (6, 14)
+    assert [path.name for path in saved.parent.iterdir()] == ["model.gap"]
+
+
+@pytest.mark.parametrize("stop", ["replace", "fsync", "write", "interrupt"])
+def test_an_interrupted_save_leaves_the_old_file_whole(saved: Path, stop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, calls = saved.read_bytes(), 0
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fail_later(self: zipfile.ZipFile, *given: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt if stop == "interrupt" else OSError(28, "No space left on device")
+        write(self, *given, **options)
+
+    write = zipfile.ZipFile.writestr
+    if stop in ("replace", "fsync"):
+        monkeypatch.setattr(os, stop, fail)
+    else:
+        monkeypatch.setattr(zipfile.ZipFile, "writestr", fail_later)
+    with pytest.raises(KeyboardInterrupt if stop == "interrupt" else ModelFileError) as error:
+        fitted_two().save(saved)
+    monkeypatch.undo()
+    if stop != "interrupt":
+        assert "No space left on device" in str(error.value)
+    assert saved.read_bytes() == content
+    assert [path.name for path in saved.parent.iterdir()] == ["model.gap"]
+    assert says(load(saved), crystal(9)) == says(fitted(), crystal(9))
+
+
+def test_places_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "nowhere" / "a.gap", tmp_path / "file" / "a.gap", tmp_path / "folder"):
+        with pytest.raises(ModelFileError, match="cannot be written") as error:
+            fitted().save(path)
+        assert str(path) in error.value.where
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_path_may_be_relative_and_a_string(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fitted().save("a.gap")
+    assert says(load("a.gap"), crystal(9)) == says(fitted(), crystal(9))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    fitted().save(tmp_path / "a.gap")
+    assert stat.S_IMODE((tmp_path / "a.gap").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    (tmp_path / "a.gap").chmod(0o640)
+    fitted().save(tmp_path / "a.gap")
+    assert stat.S_IMODE((tmp_path / "a.gap").stat().st_mode) == 0o640
+
+
+def test_size_without_the_data(tmp_path: Path) -> None:
+    fitted().save(tmp_path / "a.gap")
+    fitted().save(tmp_path / "b.gap", data=True)
+    assert (tmp_path / "a.gap").stat().st_size < (tmp_path / "b.gap").stat().st_size
+    assert load(tmp_path / "a.gap").predict(Atoms("Si")).energy == pytest.approx(E0["Si"], abs=1e-6)

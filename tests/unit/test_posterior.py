@@ -1,0 +1,185 @@
+"""Weights, variance and evidence against dense formulas, in floats and in decimals, and a whole model against them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from dscribe.descriptors import SOAP
+
+from gapkit import GAP, Noise, PairTerm, SoapTerm
+from gapkit.gp.compress import CompressedRows, RowKey
+from gapkit.gp.posterior import Posterior, solve
+from gapkit.numerics.factor import jittered_cholesky, qr_triangle
+from tests.reference.gaussian_process import (
+    Functional,
+    PairGP,
+    SoapGP,
+    SparseReference,
+    all_functionals,
+    arithmetic,
+    labelled,
+)
+from tests.reference.gaussian_process import solve as eliminate
+from tests.reference.spanning import spanning_case
+
+M, SIGMAS, SIZES = 6, (0.1, 0.5, 2.0), (40, 3, 12)
+
+
+class Data:
+    """Rows of three parts with their σ, and K of the sparse points."""
+
+    def __init__(self, rank: int = M) -> None:
+        rng = np.random.default_rng(1)
+        root = rng.normal(size=(M, rank))
+        self.k_mm = root @ root.T + (0.1 * np.eye(M) if rank == M else 0.0)
+        self.prior_mm, _ = jittered_cholesky(self.k_mm)
+        self.rows = [rng.normal(size=(n, rank)) @ root.T for n in SIZES]
+        self.targets = [rng.normal(size=n) for n in SIZES]
+        self.scales = [rng.uniform(0.5, 3.0, n) for n in SIZES]
+        self.new = rng.normal(size=(5, rank)) @ root.T
+        self.k_nm, self.y = np.concatenate(self.rows), np.concatenate(self.targets)
+        self.sigma = np.concatenate([s * scale for s, scale in zip(SIGMAS, self.scales, strict=True)])
+
+    def compressed(self) -> list[CompressedRows]:
+        parts = []
+        for k, (rows, y, scale) in enumerate(zip(self.rows, self.targets, self.scales, strict=True)):
+            whole = np.column_stack([rows, y]) / scale[:, None]
+            factor = qr_triangle(whole) if len(whole) > M else whole
+            parts.append(CompressedRows(RowKey("abc"[k], "forces"), factor, len(y), float(np.log(scale).sum())))
+        return parts
+
+    def posterior(self) -> Posterior:
+        return solve(self.prior_mm, self.compressed(), SIGMAS)
+
+
+def test_weights_are_the_least_squares_solution() -> None:
+    data = Data()
+    stack = np.concatenate([data.prior_mm, data.k_nm / data.sigma[:, None]])
+    expected = np.linalg.lstsq(stack, np.append(np.zeros(M), data.y / data.sigma), rcond=None)[0]
+    assert data.posterior().weights_m == pytest.approx(expected, rel=1e-11)
+
+
+def test_factor_is_that_of_k_plus_data() -> None:
+    data = Data()
+    a_mm = data.k_mm + (data.k_nm / data.sigma[:, None] ** 2).T @ data.k_nm
+    factor = data.posterior().data_mm
+    assert factor.T @ factor == pytest.approx(a_mm, rel=1e-12, abs=1e-12)
+
+
+def test_evidence_is_the_normal_density_of_the_labels() -> None:
+    data = Data()
+    q_nn = data.k_nm @ np.linalg.solve(data.k_mm, data.k_nm.T)
+    density = scipy.stats.multivariate_normal(cov=q_nn + np.diag(data.sigma**2))
+    assert data.posterior().log_evidence == pytest.approx(density.logpdf(data.y), rel=1e-12)
+
+
+def test_variance_is_the_dense_formula() -> None:
+    data = Data()
+    a_mm = data.k_mm + (data.k_nm / data.sigma[:, None] ** 2).T @ data.k_nm
+    prior = np.full(5, 50.0)
+    explained, known = (np.einsum("xm,mx->x", data.new, np.linalg.solve(k, data.new.T)) for k in (data.k_mm, a_mm))
+    assert data.posterior().variance(data.new, prior) == pytest.approx(prior - explained + known, rel=1e-12)
+
+
+def test_variance_never_falls_below_what_the_data_leave() -> None:
+    """Where rounding makes k** - k*ᵀK⁻¹k* negative, the posterior term stays."""
+    data = Data()
+    posterior = data.posterior()
+    at_points = posterior.variance(data.k_mm, np.diagonal(data.k_mm) - 1e-9)
+    known = np.einsum("xm,mx->x", data.k_mm, np.linalg.solve(posterior.data_mm.T @ posterior.data_mm, data.k_mm))
+    assert at_points == pytest.approx(known, rel=1e-9)
+
+
+def test_nearly_singular_kernel_matrix_in_decimals() -> None:
+    """Rank 3 of 6 up to jitter: predictions, evidence and variance keep their digits."""
+    data = Data(rank=3)
+    posterior = data.posterior()
+    with arithmetic(60) as convert:
+        u, k_nm, new = convert(data.prior_mm), convert(data.k_nm), convert(data.new)
+        scaled = k_nm / convert(data.sigma)[:, None] ** 2
+        a_mm = u.T @ u + k_nm.T @ scaled
+        exact = new @ eliminate(a_mm, (scaled.T @ convert(data.y))[:, None])[0][:, 0]
+        known = (new * eliminate(a_mm, new.T.copy())[0].T).sum(axis=1)
+        explained = (new * eliminate(u.T @ u, new.T.copy())[0].T).sum(axis=1)
+        log_det_a, log_det_k = eliminate(a_mm, new.T.copy())[1], eliminate(u.T @ u, new.T.copy())[1]
+        fit = scaled.T @ convert(data.y)
+        quadratic = (convert(data.y) / convert(data.sigma)) @ (convert(data.y) / convert(data.sigma))
+        misfit = float(quadratic - fit @ eliminate(a_mm, fit[:, None])[0][:, 0])
+    evidence = -0.5 * (misfit + log_det_a - log_det_k + 2 * np.log(data.sigma).sum() + len(data.y) * np.log(2 * np.pi))
+    assert data.new @ posterior.weights_m == pytest.approx(exact.astype(float), rel=1e-10)
+    assert posterior.log_evidence == pytest.approx(evidence, rel=1e-10)
+    prior = explained.astype(float) + 1.0
+    assert posterior.variance(data.new, prior) == pytest.approx(1.0 + known.astype(float), rel=1e-8)
+
+
+def test_no_data_is_the_prior() -> None:
+    data = Data()
+    posterior = solve(data.prior_mm, [], [])
+    assert not posterior.weights_m.any()
+    assert posterior.log_evidence == 0.0
+    assert posterior.variance(data.new, np.full(5, 50.0)) == pytest.approx(np.full(5, 50.0), rel=1e-12)
+
+
+def cutoff(r: np.ndarray) -> np.ndarray:
+    """The smooth step of PairTerm at 3 Å with a width of 1 Å, for complex r as well."""
+    u = np.where(np.real(r) < 2.0, 0.0, np.where(np.real(r) > 3.0, 1.0, r - 2.0))
+    return 1.0 - u**3 * (10.0 - 15.0 * u + 6.0 * u**2)
+
+
+def dense(model: GAP, terms: list[SoapGP | PairGP], frames: list[Atoms], alone: list[Atoms]) -> SparseReference:
+    """The reference process with the sparse points, the data and the noise of a model."""
+    inducing = []
+    for term in model.state_.terms:
+        groups = {}
+        for channel, points in term.points.items():
+            map_fd = getattr(points, "map_fd", None)
+            groups[channel[0] if len(channel) == 1 else channel] = (
+                points.x_md if map_fd is None else points.x_md @ map_fd.T
+            )
+        inducing.append(groups)
+    observables, labels, sigmas = [], [], []
+    for atoms in frames:
+        mine, y = labelled(atoms, ("energy", "force", "stress") if atoms.pbc.any() else ("energy", "force"))
+        observables += mine
+        labels += list(y)
+        sigmas += [o.sigma(model.noise.energy, model.noise.forces, model.noise.stress) for o in mine]
+    for atoms in alone:  # held at e0 with σ = 1e-5
+        observables.append(Functional(atoms, "energy"))
+        labels.append(0.0)
+        sigmas.append(1e-5)
+    return SparseReference(terms, inducing).fit(observables, np.array(labels), np.array(sigmas))
+
+
+@pytest.mark.parametrize("with_pairs", [False, True])
+def test_a_model_is_the_dense_sparse_process(with_pairs: bool) -> None:
+    """GAP on clusters and a crystal of two elements, against the reference with the same sparse points."""
+    case = spanning_case("HO", 2)
+    weighting = {"function": "poly", "r0": 2.5, "c": 1.0, "m": 1.0}
+    soap = SOAP(species=["H", "O"], periodic=True, r_cut=2.5, n_max=2, l_max=1, sigma=0.4, weighting=weighting)
+    frames = case.structures[:5] + case.structures[-1:]
+    alone = [Atoms(symbol) for symbol in "HO"]
+    for atoms in alone:
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0)
+    terms: list[SoapTerm | PairTerm] = [SoapTerm(soap, zeta=2, n_sparse=10, delta=1.5)]
+    references: list[SoapGP | PairGP] = [SoapGP(soap, 2, 1.5)]
+    if with_pairs:
+        terms.append(PairTerm(3.0, n_sparse=4, theta=0.6, width=1.0, delta=0.7))
+        references.append(PairGP(3.0, cutoff, 0.6, 0.7))
+    model = GAP(terms, Noise(energy=0.05, forces=0.2, stress=0.3)).fit([*frames, *alone])
+    reference = dense(model, references, frames, alone)
+    evidence = reference.log_evidence() - 6 * np.log(frames[-1].get_volume())  # of virials instead of stresses
+    assert model.log_evidence_ == pytest.approx(evidence, rel=1e-9)
+    for atoms in case.tests:
+        periodic = bool(atoms.pbc.any())
+        new = all_functionals(atoms, ("energy", "force", "stress") if periodic else ("energy", "force"))
+        want = {"energy", "forces", "energy_std", "energies_std"} | ({"stress"} if periodic else set())
+        p = model.predict(atoms, want)
+        found = np.concatenate([[p.energy], p.forces.ravel(), *([p.stress] if periodic else [])])
+        mean = reference.mean(new)
+        assert found == pytest.approx(mean, abs=1e-9 * np.max(np.abs(mean)))
+        assert p.energy_std == pytest.approx(np.sqrt(reference.variance(new[:1])[0]), rel=1e-8)
+        local = reference.variance(all_functionals(atoms, ("local",)))
+        assert p.energies_std == pytest.approx(np.sqrt(local), rel=1e-8)
