@@ -17,6 +17,7 @@ from gapkit import GAP, Noise, PairTerm, SoapTerm
 KINDS = ("energy", "forces", "stress")
 E0 = {"Si": -2.5, "C": -1.25}
 R_CUT = 3.6
+EVERYTHING = frozenset({"energy", "energies", "forces", "stress", "energy_std", "energies_std"})
 
 
 def soap_arguments(**changes: Any) -> dict[str, Any]:
@@ -96,3 +97,10 @@ def fitted() -> GAP:
 def fitted_two() -> GAP:
     """`model()` fitted to `two_species()`: shared, so not to be changed."""
     return model().fit(two_species())
+
+
+def numbers(model: GAP, atoms: Atoms | None = None) -> np.ndarray:
+    """Everything that a model says about a periodic structure, as one vector."""
+    p = model.predict(crystal(9) if atoms is None else atoms, EVERYTHING)
+    parts = (p.energy, p.energies, p.forces, p.stress, p.energy_std, p.energies_std, list(p.by_term.values()))
+    return np.concatenate([np.ravel(part) for part in parts])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from gapkit.atoms.neighbours import Pairs
 from gapkit.errors import ConfigError
 from gapkit.numerics.cutoff import weight_at_centre
 from gapkit.typing import FloatArray, IntArray
@@ -57,6 +58,11 @@ class SoapBasis:
             raise ConfigError(
                 f"SOAP with average='{soap.average}' has no local environments", fix="build it with average='off'"
             )
+        weighting = soap._weighting
+        diverges = weighting.get("function") == "pow" and not weighting["d"] and weighting.get("w0") is None
+        if diverges or weighting.get("c") == 0:
+            what = f"the weighting {weighting} is {'infinite at the centre' if diverges else 'zero everywhere'}"
+            raise ConfigError(what, fix="give w0, or d > 0" if diverges else "give c > 0")
         symbols = [chemical_symbols[int(z)] for z in soap._atomic_numbers]
         weights = dict(zip(symbols, map(float, soap._species_weights), strict=True))
         gto = soap._rbf == "gto"
@@ -178,6 +184,32 @@ class SoapBasis:
         for s in range(self.n_channels):
             index[l, s * n + b, sums + a] = feature
         return index, np.ones(self.n_features)
+
+
+class CentredOnAtoms:
+    """What the engines of a SOAP have in common: one channel per central species."""
+
+    def __init__(self, basis: SoapBasis) -> None:
+        self.basis = basis
+
+    @property
+    def reach(self) -> float:
+        """Largest distance at which a neighbour counts, Å."""
+        return self.basis.reach
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers, ascending."""
+        return self.basis.species
+
+    @property
+    def channels(self) -> Sequence[tuple[int, ...]]:
+        """One channel per central species."""
+        return [(z,) for z in self.basis.species]
+
+    def pairs_of(self, pairs: Pairs, channel: tuple[int, ...]) -> Pairs:
+        """The pairs of centres of one species, inside the reach."""
+        return pairs.of_species(channel[0]).within(self.reach)
 
 
 def soap_basis(soap: SOAP | Mapping[str, Any]) -> SoapBasis:

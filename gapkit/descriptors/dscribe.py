@@ -15,42 +15,23 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.basis import SoapBasis
+from gapkit.descriptors.basis import CentredOnAtoms, SoapBasis
 from gapkit.typing import FloatArray, IntArray
 
 Channel = tuple[int, ...]
 _STEP = 1e-3  # Å; error h⁴ p⁗/30 against rounding 1e-16/h
 
 
-class DscribeSoap:
+class DscribeSoap(CentredOnAtoms):
     """Any SOAP of dscribe without averaging, including the polynomial basis."""
 
     def __init__(self, basis: SoapBasis) -> None:
         from dscribe.descriptors import SOAP
 
-        self.basis = basis
+        super().__init__(basis)
         arguments: dict[str, Any] = {**basis.arguments, "periodic": False}
         arguments["weighting"] = None if arguments["weighting"] is None else dict(arguments["weighting"])
         self._soap = SOAP(**arguments)
-
-    @property
-    def reach(self) -> float:
-        """Largest distance at which a neighbour counts, Å."""
-        return self.basis.reach
-
-    @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers, ascending."""
-        return self.basis.species
-
-    @property
-    def channels(self) -> Sequence[Channel]:
-        """One channel per central species."""
-        return [(z,) for z in self.basis.species]
-
-    def pairs_of(self, pairs: Pairs, channel: Channel) -> Pairs:
-        """The pairs of centres of one species, inside the reach."""
-        return pairs.of_species(channel[0]).within(self.reach)
 
     def values(self, pairs: Pairs) -> FloatArray:
         """dscribe's features of all centres of `pairs`, shape (E, F)."""

@@ -5,13 +5,12 @@ p_nn'l = Σ_m c_nlm c_n'lm   (features of dscribe),   q = Vᵀ p / |p|   (featur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.basis import SoapBasis
+from gapkit.descriptors.basis import CentredOnAtoms, SoapBasis
 from gapkit.descriptors.expansion import Expansion
 from gapkit.descriptors.soap_jacobian import SoapJacobian
 from gapkit.descriptors.soap_points import SoapPoints
@@ -20,30 +19,8 @@ from gapkit.typing import FloatArray
 Channel = tuple[int, ...]
 
 
-class Soap:
+class Soap(CentredOnAtoms):
     """The native engine for dscribe's GTO basis, for any number of species."""
-
-    def __init__(self, basis: SoapBasis) -> None:
-        self.basis = basis
-
-    @property
-    def reach(self) -> float:
-        """Largest distance at which a neighbour counts, Å."""
-        return self.basis.reach
-
-    @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers, ascending."""
-        return self.basis.species
-
-    @property
-    def channels(self) -> Sequence[Channel]:
-        """One channel per central species."""
-        return [(z,) for z in self.basis.species]
-
-    def pairs_of(self, pairs: Pairs, channel: Channel) -> Pairs:
-        """The pairs of centres of one species, inside the reach."""
-        return pairs.of_species(channel[0]).within(self.reach)
 
     def values(self, pairs: Pairs) -> FloatArray:
         """dscribe's features of all centres of `pairs`, shape (E, F)."""

@@ -18,6 +18,10 @@ class Kernel(Protocol):
         """k(x_s, y_m), shape (S, M)."""
         ...
 
+    def diagonal(self, x_sd: FloatArray) -> FloatArray:
+        """k(x_s, x_s), shape (S,)."""
+        ...
+
     def values_and_slopes(self, x_sd: FloatArray, y_md: FloatArray) -> tuple[FloatArray, FloatArray]:
         """k and the scalar slope that multiplies the contraction, each of shape (S, M)."""
         ...

@@ -27,6 +27,10 @@ class DotProduct:
         """k, shape (S, M)."""
         return _power(x_sd @ y_md.T, self.zeta)
 
+    def diagonal(self, x_sd: FloatArray) -> FloatArray:
+        """k(x, x), shape (S,)."""
+        return _power(np.einsum("sd,sd->s", x_sd, x_sd), self.zeta)
+
     def values_and_slopes(self, x_sd: FloatArray, y_md: FloatArray) -> tuple[FloatArray, FloatArray]:
         """k and ζ (x·y)^(ζ-1), each of shape (S, M)."""
         u = x_sd @ y_md.T

@@ -70,7 +70,7 @@ def compress(
 
 def _isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], reach: float) -> CompressedRows:
     """One row per element that holds the energy of the isolated atom at e0."""
-    rows = [energy_rows(terms, NeighbourList(reach).pairs(isolated_frame(z))) for z in species]
+    rows = [energy_rows(terms, NeighbourList(reach).pairs(isolated_frame(z)))[0] for z in species]
     with_target = np.column_stack([np.concatenate(rows), np.zeros(len(species))])
     return CompressedRows(EXACT, with_target / EXACT_SIGMA, len(species), len(species) * float(np.log(EXACT_SIGMA)))
 

@@ -311,7 +311,8 @@ def _warn_of_groups(noise: Noise, groups: Collection[str]) -> None:
 
 
 def _r2(true: FloatArray, predicted: FloatArray) -> float:
-    return float(1.0 - ((true - predicted) ** 2).sum() / max(((true - true.mean()) ** 2).sum(), np.finfo(float).tiny))
+    error, spread = float(((true - predicted) ** 2).sum()), float(((true - true.mean()) ** 2).sum())
+    return 1.0 - error / spread if spread else float(error == 0.0)  # as scikit-learn for labels that are all equal
 
 
 def _label(term: Any) -> str:

@@ -15,7 +15,7 @@ from gapkit.testing.continuity import largest_jump
 from gapkit.testing.descriptor_laws import DESCRIPTOR_LAWS
 from gapkit.testing.differences import Slope, agrees, rounding, slope
 from gapkit.testing.dynamics import energy_fluctuation, energy_is_conserved, thermalised, total_energies
-from gapkit.testing.gap_laws import GAP_LAWS, alike
+from gapkit.testing.gap_laws import GAP_LAWS, alike, same_evidence
 from gapkit.testing.harness import DescriptorLaws, GAPLaws, KernelLaws, ModelLaws, implementations, sampled
 from gapkit.testing.kernel_laws import KERNEL_LAWS
 from gapkit.testing.law import Law, Model
@@ -53,6 +53,7 @@ __all__ = [
     "obeys",
     "require",
     "rounding",
+    "same_evidence",
     "sample_model",
     "sample_term",
     "sampled",

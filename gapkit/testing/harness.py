@@ -158,7 +158,7 @@ class GAPLaws:
         gap_law(model, frames, self.others())
 
     def others(self) -> Sequence[Atoms]:
-        """Structures that are predicted; a stranger to the model among them does no harm."""
+        """Structures that the model has not seen."""
         return list(zoo(self.species, seed=7).values())
 
 

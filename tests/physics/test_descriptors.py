@@ -61,6 +61,10 @@ class TestSoapThatDoesNotVanishAtItsCutoff(DescriptorLaws):
 
     exempt = frozenset({"nothing_jumps"})
 
+    def structures(self, species: Sequence[str]) -> dict[str, Atoms]:
+        """Few: what is new is the weighting of one pair."""
+        return {name: zoo(species)[name] for name in ("primitive", "skewed", "slab", "wire", "ethanol", "dimer")}
+
     def descriptors(self) -> dict[str, Descriptor]:
         return {
             "none": soap(SALT, 2.5, None, 2, 2),
@@ -85,7 +89,7 @@ class TestDscribeSoap(DescriptorLaws):
 
     def structures(self, species: Sequence[str]) -> dict[str, Atoms]:
         """Few: numerical derivatives are slow."""
-        return {name: atoms for name, atoms in zoo(species).items() if name in ("primitive", "tiny", "dimer", "water")}
+        return {name: zoo(species)[name] for name in ("primitive", "water", "dimer")}
 
     def descriptors(self) -> dict[str, Descriptor]:
         arguments = {"species": list(SALT), "r_cut": 3.5, "n_max": 2, "l_max": 1, "sigma": 0.5, "rbf": "polynomial"}

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from gapkit import GAP, Noise, PairTerm, SoapTerm
 from gapkit.gp.term import SparseTerm
 from gapkit.numerics.factor import TriangularFold
-from gapkit.testing import ALGEBRA, alike, near, zoo
+from gapkit.testing import ALGEBRA, alike, near, same_evidence, zoo
 from gapkit.units import VOIGT
 from tests.physics.conftest import Fitted, soap
 from tests.physics.toy import labelled
@@ -70,7 +70,7 @@ def test_block_sizes_change_nothing(silicon_sum: Fitted, monkeypatch: pytest.Mon
     monkeypatch.setattr("gapkit.model.predict._STD_BLOCK", 2)
     monkeypatch.setattr("gapkit.gp.design._ROW_BYTES", 2e4)
     again = clone(silicon_sum.model).fit(silicon_sum.frames, rng=0)
-    assert again.log_evidence_ == pytest.approx(silicon_sum.model.log_evidence_, rel=ALGEBRA)
+    same_evidence(again, silicon_sum.model, "block size changes the evidence")
     for atoms, p in zip(others, before, strict=True):
         alike(silicon_sum.model.predict(atoms, EVERYTHING), p, "block size changes a prediction")
         alike(again.predict(atoms, EVERYTHING), p, "block size changes a fit")
@@ -84,15 +84,15 @@ def test_order_of_frames_changes_nothing(silicon_sum: Fitted, tmp_path: Path) ->
     order = rng.permutation(len(silicon_sum.frames))
     one = GAP([term], Noise(0.005, 0.05, 0.01)).fit(silicon_sum.frames)
     other = GAP([term], Noise(0.005, 0.05, 0.01)).fit([silicon_sum.frames[k] for k in order])
-    assert other.log_evidence_ == pytest.approx(one.log_evidence_, rel=ALGEBRA)
+    same_evidence(other, one, "order of frames changes the evidence")
     for atoms in zoo(["Si"], seed=7).values():
         alike(other.predict(atoms, EVERYTHING), one.predict(atoms, EVERYTHING), "order of frames")
 
 
-def stress_is_strain_derivative(model: GAP, atoms: Atoms) -> None:
+def stress_is_strain_derivative(model: GAP, atoms: Atoms, n_points: int = 41) -> None:
     """Each component to 1e-6 of the largest; a polynomial through many energies averages their rounding."""
     predicted = model.predict(atoms, {"stress"}).stress
-    strains = np.linspace(-0.002, 0.002, 31)
+    strains = np.linspace(-0.0002, 0.0002, n_points)  # few pairs cross the cutoff in that range
     for v, (a, b) in enumerate(VOIGT):
         way = np.zeros((3, 3))
         way[a, b] += 0.5
@@ -102,7 +102,7 @@ def stress_is_strain_derivative(model: GAP, atoms: Atoms) -> None:
             strained = atoms.copy()
             strained.set_cell(atoms.cell.array @ (np.eye(3) + h * way), scale_atoms=True)
             energies.append(model.predict(strained, {"energy"}).energy)
-        slope = np.polynomial.Polynomial.fit(strains, energies, 5).deriv()(0.0) / atoms.get_volume()
+        slope = np.polynomial.Polynomial.fit(strains, energies, 3).deriv()(0.0) / atoms.get_volume()
         assert abs(predicted[v] - slope) <= 1e-6 * np.abs(predicted).max()
 
 

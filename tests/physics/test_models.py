@@ -37,6 +37,9 @@ class TestTwoSpecies(GAPLaws, ModelLaws):
 class TestThreeSpecies(GAPLaws, ModelLaws):
     species = ("H", "C", "O")
 
+    def structures(self) -> dict[str, Atoms]:
+        return {name: zoo(self.species)[name] for name in ("skewed", "slab", "wire", "ethanol", "dimer")}
+
     @pytest.fixture
     def model(self, organic: Fitted) -> GAP:
         return organic.model

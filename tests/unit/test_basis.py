@@ -110,6 +110,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "basis": (soap_arguments(species=["Si"], rbf="gto2"), "gto2"),
     "compression": (soap_arguments(species=["Si"], compression={"mode": "mu3"}), "mu3"),
     "weighting": (soap_arguments(species=["Si"], weighting={"function": "poli", "r0": 3, "c": 1, "m": 1}), "poly"),
+    "weight of the centre": (
+        soap_arguments(species=["Si"], weighting={"function": "pow", "r0": 2, "c": 1, "d": 0, "m": 2}),
+        "infinite at the centre",
+    ),
+    "no weight": (soap_arguments(species=["Si"], weighting={"function": "poly", "r0": 3, "c": 0, "m": 1}), "zero"),
     "no soap": (3.5, "3.5"),
     "a string": ("soap", "'soap'"),
 }

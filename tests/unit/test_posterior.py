@@ -1,29 +1,16 @@
-"""Weights, variance and evidence against dense formulas, in floats and in decimals, and a whole model against them."""
+"""Weights, variance and evidence against dense formulas, in floats and in decimals."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import scipy.stats
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from dscribe.descriptors import SOAP
 
-from gapkit import GAP, Noise, PairTerm, SoapTerm
 from gapkit.gp.compress import CompressedRows, RowKey
 from gapkit.gp.posterior import Posterior, solve
 from gapkit.numerics.factor import jittered_cholesky, qr_triangle
-from tests.reference.gaussian_process import (
-    Functional,
-    PairGP,
-    SoapGP,
-    SparseReference,
-    all_functionals,
-    arithmetic,
-    labelled,
-)
+from tests.reference.gaussian_process import arithmetic
 from tests.reference.gaussian_process import solve as eliminate
-from tests.reference.spanning import spanning_case
 
 M, SIGMAS, SIZES = 6, (0.1, 0.5, 2.0), (40, 3, 12)
 
@@ -121,65 +108,3 @@ def test_no_data_is_the_prior() -> None:
     assert not posterior.weights_m.any()
     assert posterior.log_evidence == 0.0
     assert posterior.variance(data.new, np.full(5, 50.0)) == pytest.approx(np.full(5, 50.0), rel=1e-12)
-
-
-def cutoff(r: np.ndarray) -> np.ndarray:
-    """The smooth step of PairTerm at 3 Å with a width of 1 Å, for complex r as well."""
-    u = np.where(np.real(r) < 2.0, 0.0, np.where(np.real(r) > 3.0, 1.0, r - 2.0))
-    return 1.0 - u**3 * (10.0 - 15.0 * u + 6.0 * u**2)
-
-
-def dense(model: GAP, terms: list[SoapGP | PairGP], frames: list[Atoms], alone: list[Atoms]) -> SparseReference:
-    """The reference process with the sparse points, the data and the noise of a model."""
-    inducing = []
-    for term in model.state_.terms:
-        groups = {}
-        for channel, points in term.points.items():
-            map_fd = getattr(points, "map_fd", None)
-            groups[channel[0] if len(channel) == 1 else channel] = (
-                points.x_md if map_fd is None else points.x_md @ map_fd.T
-            )
-        inducing.append(groups)
-    observables, labels, sigmas = [], [], []
-    for atoms in frames:
-        mine, y = labelled(atoms, ("energy", "force", "stress") if atoms.pbc.any() else ("energy", "force"))
-        observables += mine
-        labels += list(y)
-        sigmas += [o.sigma(model.noise.energy, model.noise.forces, model.noise.stress) for o in mine]
-    for atoms in alone:  # held at e0 with σ = 1e-5
-        observables.append(Functional(atoms, "energy"))
-        labels.append(0.0)
-        sigmas.append(1e-5)
-    return SparseReference(terms, inducing).fit(observables, np.array(labels), np.array(sigmas))
-
-
-@pytest.mark.parametrize("with_pairs", [False, True])
-def test_a_model_is_the_dense_sparse_process(with_pairs: bool) -> None:
-    """GAP on clusters and a crystal of two elements, against the reference with the same sparse points."""
-    case = spanning_case("HO", 2)
-    weighting = {"function": "poly", "r0": 2.5, "c": 1.0, "m": 1.0}
-    soap = SOAP(species=["H", "O"], periodic=True, r_cut=2.5, n_max=2, l_max=1, sigma=0.4, weighting=weighting)
-    frames = case.structures[:5] + case.structures[-1:]
-    alone = [Atoms(symbol) for symbol in "HO"]
-    for atoms in alone:
-        atoms.calc = SinglePointCalculator(atoms, energy=0.0)
-    terms: list[SoapTerm | PairTerm] = [SoapTerm(soap, zeta=2, n_sparse=10, delta=1.5)]
-    references: list[SoapGP | PairGP] = [SoapGP(soap, 2, 1.5)]
-    if with_pairs:
-        terms.append(PairTerm(3.0, n_sparse=4, theta=0.6, width=1.0, delta=0.7))
-        references.append(PairGP(3.0, cutoff, 0.6, 0.7))
-    model = GAP(terms, Noise(energy=0.05, forces=0.2, stress=0.3)).fit([*frames, *alone])
-    reference = dense(model, references, frames, alone)
-    evidence = reference.log_evidence() - 6 * np.log(frames[-1].get_volume())  # of virials instead of stresses
-    assert model.log_evidence_ == pytest.approx(evidence, rel=1e-9)
-    for atoms in case.tests:
-        periodic = bool(atoms.pbc.any())
-        new = all_functionals(atoms, ("energy", "force", "stress") if periodic else ("energy", "force"))
-        want = {"energy", "forces", "energy_std", "energies_std"} | ({"stress"} if periodic else set())
-        p = model.predict(atoms, want)
-        found = np.concatenate([[p.energy], p.forces.ravel(), *([p.stress] if periodic else [])])
-        mean = reference.mean(new)
-        assert found == pytest.approx(mean, abs=1e-9 * np.max(np.abs(mean)))
-        assert p.energy_std == pytest.approx(np.sqrt(reference.variance(new[:1])[0]), rel=1e-8)
-        local = reference.variance(all_functionals(atoms, ("local",)))
-        assert p.energies_std == pytest.approx(np.sqrt(local), rel=1e-8)

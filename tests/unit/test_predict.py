@@ -1,0 +1,99 @@
+"""What a fitted model can be asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gapkit import ConfigError, DataError, NotFittedError
+from tests.samples import E0, EVERYTHING, atom, cluster, crystal, fitted, fitted_two, model, numbers
+
+
+@pytest.mark.parametrize("name", ["predict", "score", "save", "refit", "reach", "species_", "e0_", "log_evidence_"])
+def test_unfitted(name: str, tmp_path: Any) -> None:
+    calls: dict[str, Callable[[], Any]] = {
+        "predict": lambda: model().predict(crystal()),
+        "score": lambda: model().score([crystal()]),
+        "save": lambda: model().save(tmp_path / "a.gap"),
+        "refit": lambda: model().refit(),
+    }
+    with pytest.raises(NotFittedError, match=r"has not been fitted.*fit"):
+        calls.get(name, lambda: getattr(model(), name))()
+    assert not list(tmp_path.iterdir())
+
+
+def test_by_term_is_the_whole() -> None:
+    for made, atoms in [(fitted(), crystal(9)), (fitted_two(), cluster(9, "SiC2Si"))]:
+        p = made.predict(atoms, {"energy", "energies"})
+        assert list(p.by_term) == ["e0", "pair0", "soap1"]
+        assert sum(p.by_term.values()) == pytest.approx(p.energy, abs=1e-12)
+        assert p.energies.sum() == pytest.approx(p.energy, abs=1e-12)
+        assert p.by_term["e0"] == pytest.approx(sum(E0[s] for s in atoms.get_chemical_symbols()), abs=1e-12)
+
+
+def test_what_is_not_wanted_is_none() -> None:
+    p = fitted().predict(crystal(9), "energy")
+    assert [p.energies, p.forces, p.stress, p.energy_std, p.energies_std] == [None] * 5
+    full = numbers(fitted())
+    for want in ({"forces"}, {"stress"}, {"energy_std"}, {"energies_std", "forces"}, {"energies"}, set()):
+        p = fitted().predict(crystal(9), want)
+        assert p.energy == pytest.approx(full[0], abs=1e-10)
+        assert {name for name in EVERYTHING - {"energy"} if getattr(p, name) is not None} == want
+
+
+def test_default_is_energy_forces_and_stress_where_there_is_one() -> None:
+    p = fitted().predict(crystal(9))
+    assert p.forces.shape == (2, 3)
+    assert p.stress.shape == (6,)
+    p = fitted().predict(cluster(9))
+    assert p.forces.shape == (4, 3)
+    assert p.stress is None
+
+
+@pytest.mark.parametrize(
+    ("want", "message"),
+    [
+        ({"force"}, "cannot give 'force'. Fix: did you mean 'forces'"),
+        ("energie", "did you mean 'energies'"),
+        (["energy", "std"], "valid names are energies, energies_std, energy, energy_std, forces, stress"),
+        ({1}, "cannot give '1'"),
+    ],
+)
+def test_unknown_wishes_are_refused_with_the_nearest(want: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fitted().predict(crystal(9), want)
+
+
+def test_stress_of_a_molecule_cannot_be_wanted() -> None:
+    with pytest.raises(DataError, match="no stress"):
+        fitted().predict(cluster(9), {"stress"})
+
+
+def test_lists_are_predicted_one_by_one() -> None:
+    structures = [crystal(8), cluster(9), atom(), crystal(10)]
+    for given in (structures, tuple(structures), iter(structures)):
+        found = fitted().predict(given, {"forces"})
+        assert isinstance(found, list)
+        for p, atoms in zip(found, structures, strict=True):
+            alone = fitted().predict(atoms, {"forces"})
+            assert p.energy == alone.energy
+            assert np.array_equal(p.forces, alone.forces)
+
+
+def test_score_is_r2_of_forces_or_else_of_energies_per_atom() -> None:
+    test = [crystal(k) for k in range(30, 36)]
+    true = np.concatenate([a.get_forces().ravel() for a in test])
+    found = np.concatenate([fitted().predict(a).forces.ravel() for a in test])
+    expected = 1 - np.sum((true - found) ** 2) / np.sum((true - true.mean()) ** 2)
+    assert fitted().score(test) == pytest.approx(expected, rel=1e-12)
+    energies = [crystal(k, kinds=("energy",)) for k in range(30, 36)]
+    true = np.array([a.get_potential_energy() / 2 for a in energies])
+    found = np.array([fitted().predict(a).energy / 2 for a in energies])
+    expected = 1 - np.sum((true - found) ** 2) / np.sum((true - true.mean()) ** 2)
+    assert fitted().score(energies) == pytest.approx(expected, rel=1e-10)
+    assert fitted().score(energies[:1]) == 0.0  # one label has no spread
+    with pytest.raises(DataError, match="score"):
+        fitted().score([crystal(1, kinds=("stress",))])
