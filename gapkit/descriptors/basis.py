@@ -115,8 +115,13 @@ class SoapBasis:
 
     @property
     def smooth(self) -> bool:
-        """Whether the density weight vanishes at the reach, so that forces are continuous."""
-        return self.weighting.get("function") == "poly" and self.weighting["r0"] <= self.reach
+        """Whether energy and forces are continuous when an atom leaves.
+
+        The density weight must vanish at the reach, and the centre must count: without it (w0 = 0) the
+        normalised vector of the last neighbour does not fade.
+        """
+        fades = self.weighting.get("function") == "poly" and self.weighting["r0"] <= self.reach
+        return fades and self.centre_weight > 0.0
 
     @property
     def n_channels(self) -> int:

@@ -22,7 +22,7 @@ from gapkit import GAP, Noise, SoapTerm, evaluate, read_frames
 DATA = Path(__file__).parents[2] / "data" / "silicon"
 CUTOFFS, WIDTHS, ZETAS = (5.4, 6.0, 7.0, 8.0, 9.0), (0.5,), (4, 6)
 SIGMAS = tuple(itertools.product((0.0003, 0.0005, 0.001), (0.03, 0.05)))
-CHOSEN = {"r_cut": 7.0, "sigma": 0.5, "zeta": 4, "noise": (0.0003, 0.03)}
+CHOSEN = {"r_cut": 8.0, "sigma": 0.5, "zeta": 6, "noise": (0.0005, 0.05)}
 PEER = "gap_fit 0.10, r_cut 5.4 (recorded)       2.14        0.0782"
 
 
