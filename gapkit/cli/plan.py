@@ -106,7 +106,7 @@ def _default_terms(frames: Sequence[Frame], given: Mapping[str, Any]) -> tuple[l
     reasons = {
         "r_cut": f"about {NEIGHBOURS} neighbours, within {CUTOFFS[0]:g} to {CUTOFFS[1]:g} Å",
         "sigma": "a fifth of the shortest bonds, within 0.25 to 0.5 Å",
-        "n_sparse": "a tenth of the atoms, 100 to 1000 per element",
+        "n_sparse": "a quarter of the atoms, 200 to 1000 per element",
     }
     choices = [Choice("terms", "pair + SOAP", DEFAULT)]
     for name in ("r_cut", "sigma", "n_max", "l_max", "zeta", "n_sparse"):

@@ -40,7 +40,7 @@ def default_terms(
     atoms = sum(f.n_atoms for f in frames)
     n_species = len({int(z) for f in frames for z in np.unique(f.numbers_e)})
     n_sparse = (
-        int(min(atoms, np.clip(atoms // 10, 100 * n_species, 1000 * n_species))) if n_sparse is None else n_sparse
+        int(min(atoms, np.clip(atoms // 4, 200 * n_species, 1000 * n_species))) if n_sparse is None else n_sparse
     )
     soap = {
         "r_cut": r_cut,
