@@ -23,7 +23,8 @@ from gapkit.typing import FloatArray, IntArray, Kind
 from gapkit.units import to_voigt
 
 _ROW_BYTES = 4e6  # derivative rows of one block are kept below this, so that temporaries stay in the cache
-_BATCH = 32  # derivative rows (of three components) that meet the sparse points together
+_WORTH_MERGING = 0.8  # share of rows that is left; above it, adding rows costs more than multiplying them
+_BATCH = 96  # derivative rows (of three components) that meet the sparse points together
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class _MovedRows:
     """Derivative rows of a block, sorted by what they move: an atom, or a row of the virial.
 
     Each pair moves its neighbour j and, with the opposite sign, its centre i; its virial is
-    r ⊗ ∂. Rows of the same site and target are added before they meet the sparse points.
+    r ⊗ ∂. In small cells, rows of the same site and target are added before they meet the sparse points.
     """
 
     def __init__(self, jacobian: Jacobian, pairs: Pairs, n_targets: int) -> None:
@@ -121,7 +122,7 @@ class _MovedRows:
         order = np.lexsort((site, self.target))
         self._order, self._site_of, self.target = order, site, self.target[order]
         new = np.r_[True, (np.diff(self.target) != 0) | (np.diff(site[order]) != 0)]
-        if not new.all():
+        if new.mean() < _WORTH_MERGING:
             self._merge(np.flatnonzero(new))
 
     def _merge(self, new: IntArray) -> None:
