@@ -98,7 +98,7 @@ def test_elements_without_an_energy_get_zero_and_a_warning() -> None:
     with pytest.warns(GapkitWarning, match="e0 of H comes.*No energy tells e0 of Al: 0 is used") as caught:
         e0 = isolated_energies([labelled(slab), labelled(molecule("H2"), -30.0)])
     assert e0 == pytest.approx({1: -15.0, 13: 0.0}, rel=1e-12)
-    assert len(caught) == 1
+    assert sum(issubclass(w.category, GapkitWarning) for w in caught) == 1  # ASE warns of its own with numpy 2.5
 
 
 def test_isolated_atoms_that_disagree() -> None:
