@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
+from gapkit import errors
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import read_frames
@@ -14,7 +16,6 @@ from gapkit.errors import (
     GapkitError,
     GapkitWarning,
     ModelFileError,
-    NotFittedError,
     SpeciesError,
 )
 from gapkit.gp.noise import Noise
@@ -22,6 +23,20 @@ from gapkit.model.evaluation import Evaluation, evaluate
 from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction
 from gapkit.model.terms import PairTerm, SoapTerm
+
+if TYPE_CHECKING:
+    from gapkit.errors import NotFittedError
+else:
+
+    def __getattr__(name: str) -> type[GapkitError]:
+        """NotFittedError, which loads scikit-learn."""
+        if name != "NotFittedError":
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return errors.NotFittedError
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 load = GAP.load
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
+if TYPE_CHECKING:
+    from sklearn.exceptions import NotFittedError as _SklearnNotFittedError
 
 
 class GapkitError(Exception):
@@ -58,10 +59,6 @@ class ModelFileError(GapkitError, OSError):
     """A model file that is missing, damaged, truncated or too new."""
 
 
-class NotFittedError(GapkitError, _SklearnNotFittedError):
-    """A method that needs a fitted model was called before `fit`."""
-
-
 class GapkitWarning(UserWarning):
     """Something that gapkit decided for the user and the user should know."""
 
@@ -72,3 +69,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"did you mean '{close[0]}'? " if close else ""
     return f"{guess}valid names are {', '.join(known)}"
+
+
+if TYPE_CHECKING:
+
+    class NotFittedError(GapkitError, _SklearnNotFittedError):
+        """A method that needs a fitted model was called before `fit`."""
+
+else:
+
+    def __getattr__(name: str) -> type[GapkitError]:
+        """NotFittedError, made when it is first asked for: its base is slow to load, and few programs need it."""
+        if name != "NotFittedError":
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        from sklearn.exceptions import NotFittedError as base
+
+        text = "A method that needs a fitted model was called before `fit`."
+        # setdefault: two threads that ask at once get one class
+        return globals().setdefault(name, type(name, (GapkitError, base), {"__module__": __name__, "__doc__": text}))
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), "NotFittedError"})

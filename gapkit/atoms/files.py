@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from ase.io import iread
 
 from gapkit.errors import DataError
 
@@ -20,6 +19,8 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
     DataError
         The file is missing, empty or cannot be read (says after how many good frames), or `index` selects nothing.
     """
+    from ase.io import iread
+
     file = Path(path)
     if not file.is_file():
         raise DataError("The file does not exist", where=str(file), fix="check the path and its spelling")

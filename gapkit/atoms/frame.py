@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 from ase.data import chemical_symbols
-from scipy.spatial import cKDTree
 
 from gapkit.errors import DataError, SpeciesError
 from gapkit.typing import KINDS, BoolArray, FloatArray, IntArray, Kind
@@ -175,6 +174,8 @@ class Frame:
 
 def _coincident_pair(positions_ec: FloatArray, periodic_cc: FloatArray) -> tuple[int, int] | None:
     """First pair of atoms within COINCIDENT; `periodic_cc` holds the lattice vectors of periodic directions."""
+    from scipy.spatial import cKDTree
+
     n_atoms, n_periodic = len(positions_ec), len(periodic_cc)
     if n_atoms == 1:
         return None

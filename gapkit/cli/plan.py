@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import joblib
 from ase.data import atomic_numbers, chemical_symbols
 
 from gapkit import GAP, ConfigError, Frame, Noise, PairTerm, SoapTerm
@@ -65,6 +64,8 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
 
 def default_jobs() -> int:
     """Threads when the user does not say."""
+    import joblib
+
     return min(MOST_JOBS, joblib.cpu_count())
 
 

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from gapkit._check import positive
+from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.errors import ConfigError, nearest
 from gapkit.typing import KINDS, FloatArray, Kind
 
 
-class Noise(BaseEstimator):
+class Noise(Parametric):
     """Standard deviations of the labels that are fitted, the misfit of the model included.
 
     Parameters

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from scipy.linalg import block_diag
 from tqdm import tqdm
 
@@ -78,6 +77,8 @@ def _isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], reach: f
 
 def memory_estimate(frames: Sequence[Frame], m: int, n_factors: int, n_jobs: int) -> float:
     """Bytes that a fit needs at its peak, without the structures themselves."""
+    from joblib import effective_n_jobs
+
     largest = max(3 * f.n_atoms + 7 for f in frames)
     factors = n_factors * (m + 1) * (m + 1 + FOLD_ROWS / 2)
     return 8.0 * (factors + 3 * (n_factors + 2) * (m + 1) ** 2 + 3 * effective_n_jobs(n_jobs) * largest * m) + 2e8

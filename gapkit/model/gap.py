@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from sklearn.base import BaseEstimator
 
 from gapkit._check import generator, threads
+from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.base import isolated_energies
-from gapkit.errors import ConfigError, DataError, GapkitWarning, NotFittedError, nearest
+from gapkit.errors import ConfigError, DataError, GapkitWarning, nearest
 from gapkit.gp.evidence import learn_scale
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import UNSOLVED, solve
@@ -39,7 +39,7 @@ from gapkit.typing import KINDS, FloatArray, Rng
 _log = logging.getLogger(__name__)
 
 
-class GAP(BaseEstimator):
+class GAP(Parametric):
     """Gaussian Approximation Potential.
 
     Parameters
@@ -274,6 +274,8 @@ class GAP(BaseEstimator):
 
     def _fitted(self) -> ModelState:
         if not hasattr(self, "state_"):
+            from gapkit.errors import NotFittedError
+
             raise NotFittedError(
                 "this GAP has not been fitted", fix="call fit(frames), or load a model with gapkit.load"
             )

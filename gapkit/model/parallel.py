@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 _A = TypeVar("_A")
@@ -21,5 +20,7 @@ def ordered_map(function: Callable[[_A], _B], items: Sequence[_A], n_jobs: int) 
         if n_jobs == 1:
             yield from map(function, items)
         else:
+            from joblib import Parallel, delayed
+
             parallel = Parallel(n_jobs=n_jobs, backend="threading", return_as="generator", pre_dispatch="2*n_jobs")
             yield from parallel(delayed(function)(item) for item in items)

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from ase.data import chemical_symbols
-from sklearn.base import BaseEstimator
 
 from gapkit._check import positive, whole
+from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.descriptors.base import Descriptor
@@ -37,7 +37,7 @@ class Term(Protocol):
         ...
 
 
-class SoapTerm(BaseEstimator):
+class SoapTerm(Parametric):
     """Many-body term: SOAP as dscribe defines it, with the kernel δ² (q·q')^ζ of unit vectors.
 
     Parameters
@@ -113,7 +113,7 @@ class SoapTerm(BaseEstimator):
         return SparseTerm(name, descriptor, kernel, delta, points)
 
 
-class PairTerm(BaseEstimator):
+class PairTerm(Parametric):
     """Two-body term: a function of the distance for every pair of species.
 
     Each function has the squared-exponential covariance δ² exp(-(r-r')²/2θ²) and goes smoothly

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from gapkit._check import generator, whole
 from gapkit.errors import ConfigError, DataError
@@ -178,6 +177,8 @@ def unique_rows(x_ed: FloatArray, tolerance: float = TOLERANCE) -> IntArray:
     The leader algorithm, J. A. Hartigan, *Clustering Algorithms* (1975), ch. 3. Distances shrink under an orthogonal
     projection, so a tree in a few dimensions finds every possible partner; partners are then checked in full.
     """
+    from scipy.spatial import cKDTree
+
     x = vectors(x_ed, tolerance)
     features = x.shape[1]
     longest = float(np.sqrt(np.einsum("ed,ed->e", x, x).max()))

@@ -21,9 +21,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from gapkit._check import generator, whole
@@ -108,6 +105,9 @@ def kmeans(x_ed: FloatArray, n: int, rng: Rng, tolerance: float = TOLERANCE) -> 
     -----
     D. Arthur and S. Vassilvitskii, SODA 2007, 1027; S. P. Lloyd, IEEE Trans. Inf. Theory 28, 129 (1982).
     """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     x, rows, n, random = _distinct(x_ed, n, rng, tolerance)
     if n >= len(rows):
         return rows
@@ -297,6 +297,8 @@ def _distinct(
 
 def _directions(x_ed: FloatArray, rank: int, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Left singular vectors (E, k) and singular values (k,) of the leading directions, those of rounding left out."""
+    from sklearn.utils.extmath import randomized_svd
+
     seed = int(random.integers(2**31))
     with threadpool_limits(1):
         left_ek, singular_k, _ = randomized_svd(x_ed, min(rank, *x_ed.shape), random_state=seed)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import sklearn.exceptions
 
+import gapkit
 from gapkit import errors
 from gapkit._check import generator, not_negative, positive, threads, whole
 from gapkit.errors import ConfigError, DataError, GapkitError, GapkitWarning, ModelFileError, NotFittedError, nearest
 
+ROOT = Path(__file__).parents[2]
 CLASSES = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, GapkitError)]
 
 
@@ -55,6 +60,22 @@ def test_errors_survive_pickling(kind: type[GapkitError]) -> None:
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(twin) is kind
         assert (str(twin), twin.fix) == (str(error), "this")
+
+
+def test_not_fitted_error_is_one_class_made_when_asked_for() -> None:
+    """It is reached by every way, also as the first that a process hears of it."""
+    assert gapkit.NotFittedError is errors.NotFittedError is NotFittedError
+    assert (NotFittedError.__module__, NotFittedError.__qualname__) == ("gapkit.errors", "NotFittedError")
+    assert NotFittedError.__doc__
+    for module in (gapkit, errors):
+        assert dir(module).count("NotFittedError") == 1
+        with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute 'NotFitted'"):
+            _ = module.NotFitted
+    sent = pickle.dumps(NotFittedError("what", fix="this"))
+    names = "assert 'NotFittedError' in dir(gapkit) and 'NotFittedError' in dir(gapkit.errors)"
+    program = f"import gapkit, pickle; {names}; raise pickle.loads({sent!r})"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert ended.stderr.splitlines()[-1] == "gapkit.errors.NotFittedError: what. Fix: this."
 
 
 def test_nearest_name() -> None:

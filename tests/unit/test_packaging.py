@@ -1,16 +1,21 @@
-"""setup.cfg names what gapkit imports, so that a plain `pip install` suffices."""
+"""setup.cfg names what gapkit imports, so that a plain `pip install` suffices; what loads slowly waits until used."""
 
 from __future__ import annotations
 
 import ast
 import configparser
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 STANDARD = sys.stdlib_module_names | {"tomllib"}  # tomllib is guarded by a version check: tomli stands in on 3.10
 DISTRIBUTION = {"sklearn": "scikit-learn"}
+SLOW = {"ase.io", "dscribe", "joblib", "matplotlib", "scipy.spatial", "scipy.stats", "sklearn"}
 
 
 def test_every_import_is_a_declared_dependency() -> None:
@@ -28,3 +33,21 @@ def test_every_import_is_a_declared_dependency() -> None:
     }
     foreign = imported - STANDARD - {"gapkit"}
     assert {DISTRIBUTION.get(name, name) for name in foreign} <= declared
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gapkit",
+        "import gapkit.cli.main",
+        "import gapkit; gapkit.GAP(noise=gapkit.Noise()).set_params(noise__forces=0.2).get_params()",
+        "import gapkit; dir(gapkit), dir(gapkit.errors), repr(gapkit.GAP([gapkit.SoapTerm(), gapkit.PairTerm()]))",
+    ],
+)
+def test_what_is_slow_to_load_waits_until_it_is_used(code: str) -> None:
+    """A clean process, since the other tests have loaded everything."""
+    program = f"{code}\nimport json, sys\nprint(json.dumps([gapkit.__file__, *sys.modules]))"
+    output = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    file, *loaded = json.loads(output)
+    assert Path(file) == ROOT / "gapkit" / "__init__.py"
+    assert SLOW.isdisjoint(loaded)
