@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from gapkit.atoms.neighbours import Pairs
 from gapkit.errors import ConfigError
 from gapkit.numerics.cutoff import weight_at_centre
+from gapkit.numerics.radial import GaussianOverlap
 from gapkit.typing import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -138,12 +139,26 @@ class SoapBasis:
         return np.searchsorted(np.array(self.species), numbers)
 
     @cached_property
+    def overlap(self) -> GaussianOverlap:
+        """Overlap of the primitives with the atomic density."""
+        return GaussianOverlap(self.alphas_lk, self.eta)
+
+    @cached_property
     def mixing_lnk(self) -> FloatArray:
-        """β times the square root of dscribe's prefactor π sqrt(8/(2l+1)): p is then a plain product."""
+        """What makes R_nl of the exponentials of `overlap`: p is then a plain product.
+
+        β times the constants of the overlap and the square root of dscribe's prefactor π sqrt(8/(2l+1)).
+        """
         degree = np.arange(self.l_max + 1)
         factor = np.sqrt(np.pi * np.sqrt(8.0 / (2 * degree + 1)))
         factor[1:2] *= DSCRIBE_L1
-        return self.betas_lnk * factor[:, None, None]
+        return self.betas_lnk * factor[:, None, None] * self.overlap.prefactors_lk[:, None]
+
+    @cached_property
+    def mixing_and_steepness_lnk(self) -> FloatArray:
+        """What makes R_nl and, below it, R'_nl/r of the same exponentials, shape (l_max+1, 2 n_max, K)."""
+        steepness_lnk = self.mixing_lnk * (-2.0 * self.overlap.gammas_lk[:, None])
+        return np.concatenate([self.mixing_lnk, steepness_lnk], axis=1)
 
     @cached_property
     def feature_index(self) -> IntArray:
@@ -165,6 +180,20 @@ class SoapBasis:
                 blocks.append(np.column_stack([np.full(len(inner), l), inner[:, 0] + s * n, inner[:, 1] + offset]))
         return np.concatenate(blocks)
 
+    @cached_property
+    def by_degree(self) -> IntArray:
+        """Features sorted by l, shape (F,)."""
+        return np.argsort(self.feature_index[:, 0], kind="stable")
+
+    @cached_property
+    def degree_edges(self) -> IntArray:
+        """First feature of each l in that order, and F: shape (l_max+2,)."""
+        return np.searchsorted(self.feature_index[self.by_degree, 0], np.arange(self.l_max + 2))
+
+    def features_of(self, l: int) -> IntArray:
+        """Features of one l, in dscribe's order."""
+        return self.by_degree[self.degree_edges[l] : self.degree_edges[l + 1]]
+
     @property
     def n_features(self) -> int:
         """Number F of features."""
@@ -172,7 +201,7 @@ class SoapBasis:
 
     @cached_property
     def unfolding(self) -> tuple[IntArray, FloatArray]:
-        """Gather index (into F features and one zero) and factors that turn ∂E/∂p into ∂E/∂c.
+        """Gather index (into F features sorted by l, and one zero) and factors that turn ∂E/∂p into ∂E/∂c.
 
         Shapes (l_max+1, S·n, B) and (F,): with H_l[a, b] = (factor · g)[index], ∂E/∂c_a = Σ_b H_l[a, b] c_b
         over the partners b: the channels themselves, or for ``mu1nu1`` the n sums and then the channels.
@@ -180,7 +209,7 @@ class SoapBasis:
         n, width = self.n_max, self.n_channels * self.n_max
         sums = n if self.mode == "mu1nu1" else 0
         index = np.full((self.l_max + 1, width, sums + width), self.n_features)
-        l, a, b = self.feature_index.T
+        l, a, b = self.feature_index[self.by_degree].T
         feature = np.arange(self.n_features)
         if not sums:
             index[l, a, b] = index[l, b, a] = feature

@@ -1,10 +1,10 @@
 """Expansion of the atomic density of each centre, and its gradient with respect to pair vectors.
 
-    c_nlm = Σ_j w(r_j) R_nl(r_j) S_lm(r_j)
+    c_nlm = Σ_j w(r_j) r_j^l R_nl(r_j) Y_lm(r̂_j)
 
 Everything that belongs to pairs is kept as rows over a flat axis of padded pairs (G groups of
 one centre and one neighbour species, P slots each), so that each contraction is a small GEMM
-and each elementwise step runs over contiguous memory. The gradient of S_lm is a fixed linear
+and each elementwise step runs over contiguous memory. The gradient of r^l Y_lm is a fixed linear
 map, applied on centres; no array of gradients of harmonics is ever formed.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from gapkit.atoms.neighbours import Pairs
 from gapkit.descriptors.basis import SoapBasis
 from gapkit.numerics.cutoff import radial_weight
-from gapkit.numerics.harmonics import joined_maps, solid_harmonics
-from gapkit.numerics.radial import GaussianOverlap
+from gapkit.numerics.harmonics import joined_maps, spherical_harmonics
+from gapkit.numerics.memory import aligned
 from gapkit.typing import BoolArray, FloatArray, IntArray
 
 _WASTE = 1.25  # a group is padded by at most this factor before a new bucket is opened
@@ -31,6 +31,8 @@ class Bucket:
 
     Attributes
     ----------
+    basis
+        The SOAP basis.
     e_g
         Centre of each group, shape (G,).
     s
@@ -39,39 +41,52 @@ class Bucket:
         Pair in each slot, shape (G·P,); padding repeats a pair with weight 0.
     real_g
         Slots that are not padding; None if all are real.
-    r_cg
-        Vector of each slot, shape (3, G·P).
+    unit_cg, r_g
+        Direction and length of the vector of each slot, shapes (3, G·P) and (G·P,).
     decay_g
         Logarithmic slope w'/(w r) of the density weight, 0 where w = 0.
-    harmonics, overlap
-        S_lm, shape ((l_max+1)², G·P), and w φ_lk, shape (l_max+1, K, G·P).
+    harmonics
+        Y_lm, shape ((l_max+1)², G·P).
+    radials
+        w r^l exp(-γ_lk r²), shape (l_max+1, K, G·P).
     """
 
+    basis: SoapBasis
     e_g: IntArray
     s: int
     pair_g: IntArray
     real_g: IntArray | None
-    r_cg: FloatArray
+    unit_cg: FloatArray
+    r_g: FloatArray
     decay_g: FloatArray
     harmonics: FloatArray
-    overlap: FloatArray
+    radials: FloatArray
 
     @property
     def shape(self) -> tuple[int, int]:
         """(G, P)."""
         return len(self.e_g), len(self.pair_g) // len(self.e_g)
 
+    def value(self, l: int, out: FloatArray) -> FloatArray:
+        """w r^l R_nl of one l, shape (n_max, G·P); into `out`."""
+        return np.matmul(self.basis.mixing_lnk[l], self.radials[l], out=out)
+
+    def value_and_steepness(self, l: int, out: FloatArray) -> FloatArray:
+        """w r^l R_nl and w r^l R'_nl / r of one l, shape (2, n_max, G·P); into `out`."""
+        np.matmul(self.basis.mixing_and_steepness_lnk[l], self.radials[l], out=out.reshape(-1, out.shape[-1]))
+        return out
+
     def angular(self, l: int) -> FloatArray:
-        """S_lm of one l as (G, 2l+1, P), without a copy."""
+        """Y_lm of one l as (G, 2l+1, P), without a copy."""
         return self.harmonics[l * l : (l + 1) ** 2].reshape(2 * l + 1, *self.shape).transpose(1, 0, 2)
 
-    def radial(self, l: int) -> FloatArray:
-        """w φ_lk of one l as (G, K, P), without a copy."""
-        return self.overlap[l].reshape(-1, *self.shape).transpose(1, 0, 2)
+    def sums(self, l: int, scratch: FloatArray) -> FloatArray:
+        """Σ_j w r^l R_nl Y_lm over the slots of each group, shape (G, n_max, 2l+1)."""
+        value = self.value(l, scratch).reshape(-1, *self.shape).transpose(1, 0, 2)
+        return value @ self.angular(l).transpose(0, 2, 1)
 
-    def through(self, l: int, g_gkm: FloatArray) -> FloatArray:
-        """Σ_m g[g, k, m] S_lm of every slot, shape (K, G·P)."""
-        out = np.empty((g_gkm.shape[1], len(self.pair_g)))
+    def through(self, l: int, g_gkm: FloatArray, out: FloatArray) -> FloatArray:
+        """Σ_m g[g, k, m] Y_lm of every slot, shape (K, G·P); into `out`."""
         np.matmul(g_gkm, self.angular(l), out=out.reshape(-1, *self.shape).transpose(1, 0, 2))
         return out
 
@@ -101,19 +116,19 @@ class Expansion:
 
     def __init__(self, basis: SoapBasis, pairs: Pairs) -> None:
         self.basis, self.pairs = basis, pairs
-        self._overlap = GaussianOverlap(basis.alphas_lk, basis.eta)
-        self.gammas_lk = self._overlap.gammas_lk
         self.buckets = self._fill_buckets() if len(pairs.e_p) else []
         self.density = self._density()
 
     def _fill_buckets(self) -> list[Bucket]:
         """Group the pairs by neighbour species and centre, largest groups of a species first."""
         basis, pairs = self.basis, self.pairs
-        weight_p, slope_p = radial_weight(basis.weighting, np.sqrt(np.einsum("pc,pc->p", pairs.r_pc, pairs.r_pc)))
+        r_p = np.sqrt(np.einsum("pc,pc->p", pairs.r_pc, pairs.r_pc))
+        weight_p, slope_p = radial_weight(basis.weighting, r_p)
         decay_p = np.divide(slope_p, weight_p, out=np.zeros_like(slope_p), where=weight_p > 0.0)
         kind_p = basis.index_of(pairs.numbers_e[pairs.j_p])
         if any(w != 1.0 for w in basis.species_weights):
             weight_p = weight_p * np.asarray(basis.species_weights)[kind_p]
+        columns_p = np.stack([*(pairs.r_pc.T / r_p), r_p, weight_p, decay_p])
         buckets: list[Bucket] = []
         for s in range(basis.n_channels):
             mine = np.flatnonzero(kind_p == s) if basis.n_channels > 1 else np.arange(len(kind_p))
@@ -127,33 +142,35 @@ class Expansion:
                 slot = np.arange(size)
                 real = slot < count_e[e_g, None]
                 pair_g = mine[first_e[e_g, None] + np.where(real, slot, 0)].ravel()
-                buckets.append(self._bucket(e_g, s, pair_g, real.ravel(), weight_p, decay_p))
+                buckets.append(self._bucket(e_g, s, pair_g, real.ravel(), columns_p))
         return buckets
 
-    def _bucket(
-        self, e_g: IntArray, s: int, pair_g: IntArray, real: BoolArray, weight_p: FloatArray, decay_p: FloatArray
-    ) -> Bucket:
-        l_max, n = self.basis.l_max, self.basis.n_max
-        r_cg = np.ascontiguousarray(self.pairs.r_pc[pair_g].T)
-        r2 = np.einsum("cp,cp->p", r_cg, r_cg)
-        weight_g = weight_p[pair_g] * real
-        overlap = np.empty((l_max + 1, n, len(pair_g)))
-        for l in range(l_max + 1):
-            self._overlap(r2, l, out=overlap[l])
-            overlap[l] *= weight_g
+    def _bucket(self, e_g: IntArray, s: int, pair_g: IntArray, real: BoolArray, columns_p: FloatArray) -> Bucket:
+        basis, columns_g = self.basis, aligned(len(columns_p), len(pair_g))
+        np.take(columns_p, pair_g, axis=1, out=columns_g, mode="clip")
+        unit_cg, (r_g, weight_g, decay_g) = columns_g[:3], columns_g[3:]
         real_g = None if real.all() else np.flatnonzero(real)
-        return Bucket(e_g, s, pair_g, real_g, r_cg, decay_p[pair_g], solid_harmonics(r_cg, l_max), overlap)
+        if real_g is not None:
+            weight_g *= real
+        radials = aligned(basis.l_max + 1, basis.n_max, len(r_g))
+        r2_g = r_g * r_g
+        for l, out in enumerate(radials):
+            basis.overlap.exponentials(r2_g, l, out=out)
+            out *= weight_g
+            weight_g *= r_g
+        angular = spherical_harmonics(unit_cg, basis.l_max)
+        return Bucket(basis, e_g, s, pair_g, real_g, unit_cg, r_g, decay_g, angular, radials)
 
     def _density(self) -> list[FloatArray]:
         basis, n_centres = self.basis, len(self.pairs.centres_e)
         density = [np.zeros((n_centres, basis.n_channels, basis.n_max, 2 * l + 1)) for l in range(basis.l_max + 1)]
         for bucket in self.buckets:
+            scratch = aligned(basis.n_max, len(bucket.pair_g))
             for l, c in enumerate(density):
-                primitives = bucket.radial(l) @ bucket.angular(l).transpose(0, 2, 1)
-                c[bucket.e_g, bucket.s] = basis.mixing_lnk[l] @ primitives
+                c[bucket.e_g, bucket.s] = bucket.sums(l, scratch)
         kind = basis.index_of(self.pairs.numbers_e[self.pairs.centres_e])
-        at_zero = self._overlap(np.zeros(1), 0)[:, 0] * basis.centre_weight / np.sqrt(4.0 * np.pi)
-        own = np.asarray(basis.species_weights)[kind][:, None] * (basis.mixing_lnk[0] @ at_zero)
+        at_zero = basis.mixing_lnk[0].sum(axis=1) * basis.centre_weight / np.sqrt(4.0 * np.pi)
+        own = np.asarray(basis.species_weights)[kind][:, None] * at_zero
         density[0][np.arange(n_centres), kind if basis.n_channels > 1 else 0, :, 0] += own
         return density
 
@@ -161,31 +178,34 @@ class Expansion:
         """∂E/∂r of every pair, shape (P, 3), from ∂E/∂c per l, each of the density's shape."""
         gradient_pc = np.zeros((len(self.pairs.e_p), 3))
         for bucket in self.buckets:
-            primitives = [self.basis.mixing_lnk[l].T @ g[bucket.e_g, bucket.s] for l, g in enumerate(gc)]
-            bucket.scatter(self._pair_gradient(bucket, primitives).T, gradient_pc)
+            own = [g[bucket.e_g, bucket.s] for g in gc]
+            bucket.scatter(self._pair_gradient(bucket, own).T, gradient_pc)
         return gradient_pc
 
     def _pair_gradient(self, bucket: Bucket, g: Sequence[FloatArray]) -> FloatArray:
-        """∂E/∂r of every slot, shape (3, G·P), from gradients by primitive coefficients (G, K, 2l+1).
+        """∂E/∂r of every slot, shape (3, G·P), from gradients by c (G, n_max, 2l+1).
 
-        One product with S_l serves the radial slope of l (K rows) and the turning of the
-        harmonic of l+1 (3K rows), because ∂S_(l+1) is linear in S_l.
+        One product with Y_l serves the radial slope of l (n_max rows) and the turning of the
+        harmonic of l+1 (3 n_max rows), because ∂(r^(l+1) Y_(l+1)) is linear in Y_l.
         """
-        basis, n = self.basis, self.basis.n_max
-        turning_cg = np.zeros_like(bucket.r_cg)
-        along_g = np.zeros(len(bucket.pair_g))
-        for l in range(basis.l_max + 1):
-            stack = [g[l]]
-            if l < basis.l_max:
-                turned = g[l + 1] @ joined_maps(basis.l_max)[l + 1]
-                stack += [turned[:, :, c * (2 * l + 1) : (c + 1) * (2 * l + 1)] for c in range(3)]
-            through = bucket.through(l, np.concatenate(stack, axis=1))
-            own = through[:n]
-            own *= bucket.overlap[l]
-            slopes = np.stack([np.ones(n), -2.0 * self.gammas_lk[l]]) @ own
-            along_g += bucket.decay_g * slopes[0]
-            along_g += slopes[1]
-            if l < basis.l_max:
-                turning_cg += np.einsum("ckg,kg->cg", through[n:].reshape(3, n, -1), bucket.overlap[l + 1])
-        turning_cg += along_g * bucket.r_cg
-        return turning_cg
+        l_max, n, (size, _), slots = self.basis.l_max, self.basis.n_max, bucket.shape, len(bucket.pair_g)
+        gradient_cg, level_g = aligned(3, slots), aligned(2, slots)  # the latter to be multiplied by w'/(w r), and not
+        gradient_cg[:] = level_g[:] = 0.0
+        through, radial = aligned(4 * n, slots), bucket.value_and_steepness(0, aligned(2, n, slots))
+        for l in range(l_max + 1):
+            if l == l_max:
+                bucket.through(l, g[l], through[:n])
+            else:
+                stack = np.empty((size, 4 * n, 2 * l + 1))
+                stack[:, :n] = g[l]
+                turned = g[l + 1].reshape(-1, 2 * l + 3) @ joined_maps(l_max)[l + 1]
+                stack[:, n:] = turned.reshape(size, 3 * n, 2 * l + 1)
+                bucket.through(l, stack, through)
+            level_g += np.einsum("kng,ng->kg", radial, through[:n])
+            if l < l_max:
+                radial = bucket.value_and_steepness(l + 1, radial)
+                gradient_cg += np.einsum("ncg,ng->cg", through[n:].reshape(n, 3, slots), radial[0])
+        level_g[0] *= bucket.decay_g
+        gradient_cg /= bucket.r_g
+        gradient_cg += bucket.unit_cg * (bucket.r_g * (level_g[0] + level_g[1]))
+        return gradient_cg

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from gapkit.descriptors.basis import SoapBasis
 from gapkit.typing import FloatArray, IntArray
 
-PROJECTION_TOLERANCE = 1e-6
+PROJECTION_TOLERANCE = 1e-5
 """Singular values of the sparse points below this fraction of the largest are dropped."""
 
 
@@ -41,11 +42,10 @@ class SoapPoints:
     @classmethod
     def compress(cls, basis: SoapBasis, x_mf: FloatArray) -> SoapPoints:
         """Points of normalised SOAP vectors, shape (M, F), projected if that saves work."""
-        degree = basis.feature_index[:, 0]
         largest = float(np.linalg.norm(x_mf, 2))
         map_columns, widths = [], []
         for l in range(basis.l_max + 1):
-            own = np.flatnonzero(degree == l)
+            own = basis.features_of(l)
             _, values, vt = np.linalg.svd(x_mf[:, own], full_matrices=False)
             kept = vt[values > PROJECTION_TOLERANCE * largest].T
             column = np.zeros((basis.n_features, kept.shape[1]))
@@ -59,25 +59,31 @@ class SoapPoints:
         return cls(basis, x_mf @ map_fd, map_fd, tuple(widths))
 
     @cached_property
+    def columns_l(self) -> list[slice]:
+        """Columns of each l in the space of the map."""
+        return [slice(a, b) for a, b in pairwise(np.cumsum([0, *self.widths_l]).tolist())]
+
+    @cached_property
+    def blocks_l(self) -> list[FloatArray]:
+        """Blocks of the map, or without one the points themselves: per l, shape (F_l, D_l) or (F_l, M)."""
+        own_l = [self.basis.features_of(l) for l in range(self.basis.l_max + 1)]
+        if self.map_fd is None:
+            return [np.ascontiguousarray(self.x_md.T[own]) for own in own_l]
+        return [self.map_fd[own, here] for own, here in zip(own_l, self.columns_l, strict=True)]
+
+    @cached_property
     def unfolded(self) -> list[list[FloatArray]]:
-        """What a Jacobian multiplies, per density species and l: shape (n_max·B, columns).
-
-        Columns are those of the map, or the points themselves where there is no map.
-        """
+        """What a Jacobian multiplies, per density species and l: shape (n_max·B, columns of the block)."""
         index, factor = self.basis.unfolding
-        n = self.basis.n_max
-        edges = np.cumsum([0, *self.widths_l])
-        per_species = []
-        for s in range(self.basis.n_channels):
-            channel = slice(s * n, (s + 1) * n)
-            blocks = []
-            for l in range(self.basis.l_max + 1):
-                source = self.x_md.T if self.map_fd is None else self.map_fd[:, edges[l] : edges[l + 1]]
-                blocks.append(_gather(source * factor[:, None], index[l, channel]))
-            per_species.append(blocks)
-        return per_species
+        n, edges = self.basis.n_max, self.basis.degree_edges
+        whole = [np.zeros((self.basis.n_features + 1, block.shape[1])) for block in self.blocks_l]
+        for l, (padded, block) in enumerate(zip(whole, self.blocks_l, strict=True)):
+            own = slice(edges[l], edges[l + 1])
+            np.multiply(block, factor[own, None], out=padded[own])
+        channels = [slice(s * n, (s + 1) * n) for s in range(self.basis.n_channels)]
+        return [[_rows(padded, index[l, own]) for l, padded in enumerate(whole)] for own in channels]
 
 
-def _gather(source_fx: FloatArray, index: IntArray) -> FloatArray:
-    """Rows of a feature-space matrix at `index` (F stands for zero), flattened."""
-    return np.concatenate([source_fx, np.zeros((1, source_fx.shape[1]))])[index.ravel()]
+def _rows(padded_fx: FloatArray, index: IntArray) -> FloatArray:
+    """Rows of a feature-space matrix, whose last row is zero, at `index`, flattened."""
+    return padded_fx[index.ravel()]

@@ -19,6 +19,7 @@ import numpy as np
 from gapkit.atoms.neighbours import Pairs
 from gapkit.descriptors.base import Jacobian
 from gapkit.gp.term import SparseTerm
+from gapkit.kernels.base import Kernel
 from gapkit.typing import FloatArray, IntArray, Kind
 from gapkit.units import to_voigt
 
@@ -64,6 +65,7 @@ def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind
     # target t < N: minus the forces on atom t; N, N+1, N+2: rows of the virial tensor
     n_targets = n_atoms + (3 if "stress" in kinds else 0)
     moved = np.zeros((n_targets, 3, width)) if derivatives else None
+    pairs = pairs.grouped()
     done = 0
     for term in terms:
         columns = slice(done, done + term.n_columns)
@@ -87,7 +89,8 @@ def _term_rows(term: SparseTerm, pairs: Pairs, energy_m: FloatArray, moved_tcm: 
         if moved_tcm is None or not len(block.e_p):
             continue
         slopes_sm = slopes_sm if weight_s is None else slopes_sm * weight_s[:, None]
-        _MovedRows(sites.jacobian(), block, len(moved_tcm)).add_to(moved_tcm[:, :, here], term, k_sm, slopes_sm)
+        rows = _MovedRows(sites.jacobian(), term.kernel, k_sm, slopes_sm)
+        rows.add_to(moved_tcm[:, :, here], block)
 
 
 def _block_size(term: SparseTerm, pairs: Pairs) -> int:
@@ -98,78 +101,70 @@ def _block_size(term: SparseTerm, pairs: Pairs) -> int:
 
 
 class _MovedRows:
-    """Derivative rows of a block, sorted by what they move: an atom, or a row of the virial.
+    """Derivative rows of a block, to be summed by what they move: an atom, or a row of the virial.
 
     Each pair moves its neighbour j and, with the opposite sign, its centre i; its virial is
     r ⊗ ∂. In small cells, rows of the same site and target are added before they meet the sparse points.
     """
 
-    def __init__(self, jacobian: Jacobian, pairs: Pairs, n_targets: int) -> None:
-        self._jacobian = jacobian
-        site_q, n_atoms = jacobian.site_q, len(pairs.numbers_e)
-        pair_q = jacobian.pair_q
-        rows_qcx = _stacked(jacobian)
-        starts, centre_keys = _runs(site_q * n_targets + pairs.i_p[pair_q])
-        keys = [site_q * n_targets + pairs.j_p[pair_q], centre_keys]
-        self._sources = [rows_qcx, -np.add.reduceat(rows_qcx, starts, axis=0)]
-        if n_targets > n_atoms:
-            starts, site_keys = _runs(site_q * n_targets)
-            keys += [site_keys + n_atoms + a for a in range(3)]
-            self._sources += [
-                np.add.reduceat(rows_qcx * pairs.r_pc[pair_q, a, None, None], starts, axis=0) for a in range(3)
-            ]
-        site, self.target = np.divmod(np.concatenate(keys), n_targets)
-        order = np.lexsort((site, self.target))
-        self._order, self._site_of, self.target = order, site, self.target[order]
-        new = np.r_[True, (np.diff(self.target) != 0) | (np.diff(site[order]) != 0)]
+    def __init__(self, jacobian: Jacobian, kernel: Kernel, k_sm: FloatArray, slopes_sm: FloatArray) -> None:
+        self._jacobian, self._kernel, self._k_sm, self._slopes_sm = jacobian, kernel, k_sm, slopes_sm
+        self._rows_qcx = _stacked(jacobian)
+
+    def add_to(self, moved_tcm: FloatArray, pairs: Pairs) -> None:
+        """Add the derivative of the energy by every target t."""
+        site_q, pair_q = self._jacobian.site_q, self._jacobian.pair_q
+        n_atoms = len(pairs.numbers_e)
+        starts = np.flatnonzero(np.diff(site_q, prepend=-1))  # rows of one site stand together
+        site_s, centre_s = site_q[starts], pairs.i_p[pair_q[starts]]
+        sums = [(-np.add.reduceat(self._rows_qcx, starts, axis=0), site_s, centre_s)]
+        for a in range(len(moved_tcm) - n_atoms):
+            weighted = self._rows_qcx * pairs.r_pc[pair_q, a, None, None]
+            sums.append((np.add.reduceat(weighted, starts, axis=0), site_s, np.full_like(site_s, n_atoms + a)))
+        of_sums, site, target = (np.concatenate(parts) for parts in zip(*sums, strict=True))
+        every_site, every_target = np.r_[site_q, site], np.r_[pairs.j_p[pair_q], target]
+        order = np.lexsort((every_site, every_target))
+        new = np.diff(every_target[order], prepend=-1) != 0
+        new |= np.diff(every_site[order], prepend=-1) != 0
         if new.mean() < _WORTH_MERGING:
-            self._merge(np.flatnonzero(new))
+            starts = np.flatnonzero(new)
+            merged = np.add.reduceat(np.concatenate([self._rows_qcx, of_sums])[order], starts, axis=0)
+            self._add(moved_tcm, merged, every_site[order[starts]], every_target[order[starts]])
+        else:
+            self._add(moved_tcm, self._rows_qcx, site_q, pairs.j_p[pair_q])
+            self._add(moved_tcm, of_sums, site, target)
 
-    def _merge(self, new: IntArray) -> None:
-        """Add rows that agree in site and target: images of one atom in a small cell."""
-        values = np.add.reduceat(np.concatenate(self._sources)[self._order], new, axis=0)
-        self._site_of, self.target = self._site_of[self._order[new]], self.target[new]
-        self._sources, self._order = [values], np.arange(len(new))
-
-    def _gather(self, order: IntArray, buffer: FloatArray) -> FloatArray:
-        """The chosen rows, copied together; sources stay where they are, so nothing large is moved."""
-        part, offset = buffer[: len(order)], 0
-        for source in self._sources:
-            mine = np.flatnonzero((order >= offset) & (order < offset + len(source)))
-            part[mine] = source[order[mine] - offset]
-            offset += len(source)
-        return part
-
-    def add_to(self, moved_tcm: FloatArray, term: SparseTerm, k_sm: FloatArray, slopes_sm: FloatArray) -> None:
-        """Add the derivative of the energy by every target."""
-        jacobian, width = self._jacobian, self._jacobian.rows_qcx.shape[2]
-        edges = np.flatnonzero(np.r_[True, np.diff(self.target) != 0, True])
-        with_along, with_slope = jacobian.along_qc is not None, jacobian.weight_slope_qc is not None
-        buffer = np.empty((_BATCH + int(np.diff(edges).max()), *self._sources[0].shape[1:]))
+    def _add(self, moved_tcm: FloatArray, rows_qcx: FloatArray, site_q: IntArray, target_q: IntArray) -> None:
+        """Add rows to their targets, as many targets at a time as make a product of a good size."""
+        order = np.argsort(target_q, kind="stable")
+        site_q, target_q = site_q[order], target_q[order]
+        edges = np.r_[np.flatnonzero(np.diff(target_q, prepend=-1)), len(order)]
+        buffer = np.empty((_BATCH + int(np.diff(edges).max()), *rows_qcx.shape[1:]))
         first = 0
         while first < len(edges) - 1:
-            # as many targets as make a product of a good size
             last = max(first + 1, int(np.searchsorted(edges, edges[first] + _BATCH, side="right")) - 1)
-            order = self._order[edges[first] : edges[last]]
-            part = self._gather(order, buffer)
-            along = part[:, :, width] if with_along else None
-            met = term.kernel.contract(jacobian.meet(part[:, :, :width]), along)
-            site = self._site_of[order]
-            for a, b in pairwise(edges[first : last + 1] - edges[first]):
-                out = moved_tcm[self.target[edges[first] + a]]
-                out += np.einsum("qcm,qm->cm", met[a:b], slopes_sm[site[a:b]])
-                if with_slope:
-                    out += part[a:b, :, -1].T @ k_sm[site[a:b]]
+            here = slice(edges[first], edges[last])
+            part = np.take(rows_qcx, order[here], axis=0, out=buffer[: here.stop - here.start], mode="clip")
+            self._add_batch(moved_tcm, part, site_q[here], target_q[edges[first:last]], edges[first : last + 1])
             first = last
+
+    def _add_batch(
+        self, moved_tcm: FloatArray, part_qcx: FloatArray, site_q: IntArray, target_t: IntArray, edges: IntArray
+    ) -> None:
+        """Let rows meet the sparse points, and sum them for each of the targets while they are in the cache."""
+        jacobian = self._jacobian
+        width = jacobian.rows_qcx.shape[2]
+        along = part_qcx[:, :, width] if jacobian.along_qc is not None else None
+        met = self._kernel.contract(jacobian.meet(part_qcx[:, :, :width]), along)
+        slopes_qm = self._slopes_sm[site_q]
+        for target, (a, b) in zip(target_t, pairwise(edges - edges[0]), strict=True):
+            out_cm = moved_tcm[target]
+            out_cm += np.einsum("qcm,qm->cm", met[a:b], slopes_qm[a:b])
+            if jacobian.weight_slope_qc is not None:
+                out_cm += part_qcx[a:b, :, -1].T @ self._k_sm[site_q[a:b]]
 
 
 def _stacked(jacobian: Jacobian) -> FloatArray:
     """Rows with their extra columns, if any: along, then weight slope."""
     extras = [x[..., None] for x in (jacobian.along_qc, jacobian.weight_slope_qc) if x is not None]
     return np.concatenate([jacobian.rows_qcx, *extras], axis=2) if extras else jacobian.rows_qcx
-
-
-def _runs(key: IntArray) -> tuple[IntArray, IntArray]:
-    """First positions of runs of equal keys, and those keys."""
-    starts = np.flatnonzero(np.r_[True, np.diff(key) != 0])
-    return starts, key[starts]

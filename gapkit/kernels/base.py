@@ -31,7 +31,15 @@ class Kernel(Protocol):
         ...
 
     def weighted_sum(
-        self, x_sd: FloatArray, y_md: FloatArray, alpha_m: FloatArray, gradient: bool
+        self,
+        x_sd: FloatArray,
+        y_md: FloatArray,
+        alpha_m: FloatArray,
+        gradient: bool,
+        k_sm: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Σ_m α_m k(x_s, y_m), shape (S,), and if asked its gradient by x, shape (S, D)."""
+        """Σ_m α_m k(x_s, y_m), shape (S,), and if asked its gradient by x, shape (S, D).
+
+        The values k themselves are written to `k_sm`, shape (S, M), if it is given.
+        """
         ...

@@ -44,10 +44,17 @@ class Gaussian:
         return shifted / self.theta**2
 
     def weighted_sum(
-        self, x_sd: FloatArray, y_md: FloatArray, alpha_m: FloatArray, gradient: bool
+        self,
+        x_sd: FloatArray,
+        y_md: FloatArray,
+        alpha_m: FloatArray,
+        gradient: bool,
+        k_sm: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D)."""
+        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D); k itself into `k_sm`."""
         terms_sm = self.values(x_sd, y_md)
+        if k_sm is not None:
+            k_sm[:] = terms_sm
         terms_sm *= alpha_m
         sum_s = terms_sm.sum(axis=1)
         return sum_s, (terms_sm @ y_md - sum_s[:, None] * x_sd) / self.theta**2 if gradient else None

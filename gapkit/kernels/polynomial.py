@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gapkit._check import whole
+from gapkit.numerics.memory import aligned
 from gapkit.typing import FloatArray
 
 
@@ -44,13 +45,20 @@ class DotProduct:
         return dot_qcm
 
     def weighted_sum(
-        self, x_sd: FloatArray, y_md: FloatArray, alpha_m: FloatArray, gradient: bool
+        self,
+        x_sd: FloatArray,
+        y_md: FloatArray,
+        alpha_m: FloatArray,
+        gradient: bool,
+        k_sm: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D)."""
-        u = x_sd @ y_md.T
-        if not gradient:
-            return _power(u, self.zeta) @ alpha_m, None
+        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D); k itself into `k_sm`."""
+        u = np.matmul(x_sd, y_md.T, out=aligned(len(x_sd), len(y_md)))
         slopes_sm = _power(u, self.zeta - 1)
+        if k_sm is not None:
+            np.multiply(slopes_sm, u, out=k_sm)
+        if not gradient:
+            return np.multiply(slopes_sm, u, out=u) @ alpha_m, None
         slopes_sm *= self.zeta * alpha_m
         gx_sd = slopes_sm @ y_md
         # the sum is homogeneous of degree ζ in x: Euler's theorem gives the value for nothing
@@ -58,13 +66,18 @@ class DotProduct:
 
 
 def _power(u: FloatArray, exponent: int) -> FloatArray:
-    """u to a small whole power by repeated multiplication: `**` is ten times slower."""
-    result: FloatArray | None = None
+    """u to a small whole power by repeated multiplication, in a new array: `**` is ten times slower."""
+    if not exponent:
+        return np.ones_like(u)
+    result, started = aligned(*u.shape), False
     square = u
     while exponent:
         if exponent & 1:
-            result = square.copy() if result is None else result * square
+            if started:
+                result *= square
+            else:
+                result[:], started = square, True
         exponent >>= 1
         if exponent:
-            square = square * square
-    return np.ones_like(u) if result is None else result
+            square = np.multiply(square, square, out=aligned(*u.shape) if square is u else square)
+    return result

@@ -126,7 +126,7 @@ def evaluate(model: GAP, frames: Iterable[Atoms] | Iterable[Frame], *, keys: Key
     require_species(known, data)
 
     def compare(frame: Frame) -> dict[Kind, Comparison]:
-        return _compare(frame, model.predict_frame(frame, frame.kinds), model.e0_) if frame.kinds else {}
+        return _compare(frame, model.predict_frame(frame, frame.kinds, n_jobs=1), model.e0_) if frame.kinds else {}
 
     bar = tqdm(data, desc="evaluate", unit="frame", disable=None)
     compared = [part for _, part in zip(bar, ordered_map(compare, data, model.n_jobs), strict=True)]

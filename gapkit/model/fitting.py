@@ -18,8 +18,7 @@ from gapkit.gp.compress import CompressedRows, DataFold, RowKey, labelled
 from gapkit.gp.design import FrameRows, frame_rows
 from gapkit.gp.noise import Noise
 from gapkit.gp.term import SparseTerm
-from gapkit.model.parallel import ordered_map
-from gapkit.model.predict import energy_rows
+from gapkit.model.parallel import n_threads, ordered_map
 from gapkit.model.terms import isolated_frame, species_of
 from gapkit.numerics.factor import FOLD_ROWS, jittered_cholesky
 from gapkit.typing import KINDS, FloatArray, Kind
@@ -70,18 +69,17 @@ def compress(
 
 def _isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], reach: float) -> CompressedRows:
     """One row per element that holds the energy of the isolated atom at e0."""
-    rows = [energy_rows(terms, NeighbourList(reach).pairs(isolated_frame(z)))[0] for z in species]
-    with_target = np.column_stack([np.concatenate(rows), np.zeros(len(species))])
+    neighbours = NeighbourList(reach)
+    rows = [frame_rows(terms, neighbours.pairs(isolated_frame(z)), {"energy"}).energy_m for z in species]
+    with_target = np.column_stack([rows, np.zeros(len(species))])
     return CompressedRows(EXACT, with_target / EXACT_SIGMA, len(species), len(species) * float(np.log(EXACT_SIGMA)))
 
 
 def memory_estimate(frames: Sequence[Frame], m: int, n_factors: int, n_jobs: int) -> float:
     """Bytes that a fit needs at its peak, without the structures themselves."""
-    from joblib import effective_n_jobs
-
     largest = max(3 * f.n_atoms + 7 for f in frames)
     factors = n_factors * (m + 1) * (m + 1 + FOLD_ROWS / 2)
-    return 8.0 * (factors + 3 * (n_factors + 2) * (m + 1) ** 2 + 3 * effective_n_jobs(n_jobs) * largest * m) + 2e8
+    return 8.0 * (factors + 3 * (n_factors + 2) * (m + 1) ** 2 + 3 * n_threads(n_jobs) * largest * m) + 2e8
 
 
 def prior_factor(terms: Sequence[SparseTerm]) -> FloatArray:

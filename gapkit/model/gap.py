@@ -175,16 +175,23 @@ class GAP(Parametric):
         if isinstance(atoms, Atoms):
             return self.predict_frame(to_frame(atoms, labels=False), want)
         frames = to_frames(atoms, labels=False)
-        return list(ordered_map(lambda f: self.predict_frame(f, want), frames, self.n_jobs))
+        return list(ordered_map(lambda f: self.predict_frame(f, want, n_jobs=1), frames, self.n_jobs))
 
     def predict_frame(
-        self, frame: Frame, want: Collection[str] | None = None, neighbours: NeighbourList | None = None
+        self,
+        frame: Frame,
+        want: Collection[str] | None = None,
+        neighbours: NeighbourList | None = None,
+        n_jobs: int | None = None,
     ) -> Prediction:
-        """Predict a checked structure, with a neighbour list that may be kept from step to step."""
+        """Predict a checked structure, with a neighbour list that may be kept from step to step.
+
+        Threads run over blocks of its atoms: `n_jobs`, or those of the model.
+        """
         state = self._fitted()
         require_species(state.species, [frame])
         pairs = (neighbours or NeighbourList(state.reach)).pairs(frame)
-        return evaluate(state, frame, pairs, _wanted(want, frame))
+        return evaluate(state, frame, [pairs], _wanted(want, frame), self.n_jobs if n_jobs is None else n_jobs)
 
     def score(self, frames: Iterable[Atoms], y: Any = None) -> float:
         """Coefficient of determination R², for scikit-learn's searches; 1 is perfect.

@@ -2,126 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.base import Sites
-from gapkit.gp.term import BLOCK, SparseTerm
+from gapkit.gp.term import BLOCK, Covariance, SparseTerm
+from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
 from gapkit.model.state import ModelState
+from gapkit.numerics.memory import aligned
 from gapkit.typing import FloatArray
 from gapkit.units import to_voigt
 
-_STD_BLOCK = 512  # centres whose covariance rows are held at once
+STD_KINDS = frozenset({"energy_std", "energies_std"})
 
 
-def evaluate(state: ModelState, frame: Frame, pairs: Pairs, want: Collection[str]) -> Prediction:
-    """Energy and whatever is wanted of one structure, from its pairs."""
-    derivatives = "forces" in want or "stress" in want
-    gradient_pc = np.zeros_like(pairs.r_pc) if derivatives else None
+@dataclass(frozen=True)
+class _BlockResult:
+    """What one block of centres gives.
+
+    Attributes
+    ----------
+    energies_te
+        Local energies by term, shape (T, E), eV.
+    gradient_pc
+        ∂E/∂r of the pairs of the block, shape (P, 3), eV/Å.
+    variance_e
+        Posterior variance of the local energies, shape (E,), eV².
+    sum_m
+        Sum of the covariances with the sparse points, shape (M,).
+    """
+
+    energies_te: FloatArray
+    gradient_pc: FloatArray | None
+    variance_e: FloatArray | None
+    sum_m: FloatArray | None
+
+
+def evaluate(
+    state: ModelState, frame: Frame, pieces: Iterable[Pairs], want: Collection[str], n_jobs: int = 1
+) -> Prediction:
+    """Energy and whatever is wanted of one structure.
+
+    Parameters
+    ----------
+    pieces
+        Pairs of the structure, each centre in one of the pieces; one piece after the other is in memory.
+    n_jobs
+        Threads over blocks of centres; the result does not depend on it.
+    """
+    sums = _Sums(state, frame, want)
+    for pairs in pieces:
+        sums.add(pairs, n_jobs)
     table = np.zeros(max(state.e0) + 1)
     table[list(state.e0)] = list(state.e0.values())
-    energies_e = table[frame.numbers_e]
-    by_term = {"e0": float(energies_e.sum())}
-    for term, columns in zip(state.terms, state.slices, strict=True):
-        own_e = np.zeros(frame.n_atoms)
-        term.accumulate(pairs, state.posterior.weights_m[columns], own_e, gradient_pc)
-        by_term[term.name] = float(own_e.sum())
-        energies_e = energies_e + own_e
-    total_std, local_std = _standard_deviations(state, pairs, want)
-    stress = None
-    if "stress" in want and gradient_pc is not None:
-        stress = to_voigt(pairs.virial(gradient_pc)) / frame.volume
+    e0_e = table[frame.numbers_e]
+    by_term = {"e0": float(e0_e.sum())}
+    by_term |= {term.name: float(own_e.sum()) for term, own_e in zip(state.terms, sums.energies_te, strict=True)}
     return Prediction(
         energy=float(sum(by_term.values())),
-        energies=energies_e if "energies" in want else None,
-        forces=pairs.forces(gradient_pc) if "forces" in want and gradient_pc is not None else None,
-        stress=stress,
-        energy_std=total_std,
-        energies_std=local_std,
+        energies=e0_e + sums.energies_te.sum(axis=0) if "energies" in want else None,
+        forces=sums.forces_ec,
+        stress=to_voigt(sums.virial_cc) / frame.volume if "stress" in want else None,
+        energy_std=sums.energy_std(pieces) if "energy_std" in want else None,
+        energies_std=np.sqrt(sums.variance_e) if "energies_std" in want else None,
         by_term=by_term,
     )
 
 
-def energy_rows(terms: Sequence[SparseTerm], pairs: Pairs) -> tuple[FloatArray, FloatArray]:
-    """Covariance of the local energies of the centres of `pairs`, in units of the kernels.
+class _Sums:
+    """What is summed over the pieces of a structure."""
 
-    Returns
-    -------
-    Covariance with all columns, shape (E, M), and prior variance, shape (E,), eV². Channels
-    without sparse points count in the latter: what no data speak of has its full variance.
-    """
-    rows_em = np.zeros((len(pairs.centres_e), sum(t.n_columns for t in terms)))
-    prior_e = np.zeros(len(pairs.centres_e))
-    done = 0
-    for term in terms:
-        columns = term.columns
-        own_em = rows_em[:, done : done + term.n_columns]
-        for channel, sites in _all_sites(term, pairs, BLOCK, term.descriptor.channels):
-            position = np.searchsorted(pairs.centres_e, sites.centre_s)
-            if channel in term.points:
-                np.add.at(own_em[:, columns[channel]], position, term.site_values(sites, channel))
-            prior_e += term.delta**2 * np.bincount(position, _own_prior(term, sites), len(prior_e))
-        done += term.n_columns
-    return rows_em, prior_e
+    def __init__(self, state: ModelState, frame: Frame, want: Collection[str]) -> None:
+        self._state, self._want = state, frozenset(want)
+        self._derivatives = bool(self._want & {"forces", "stress"})
+        self.energies_te = np.zeros((len(state.terms), frame.n_atoms))
+        self.forces_ec = np.zeros((frame.n_atoms, 3)) if "forces" in want else None
+        self.virial_cc = np.zeros((3, 3))
+        self.variance_e = np.zeros(frame.n_atoms)
+        self.sum_m = np.zeros(len(state.posterior.weights_m))
+
+    def add(self, pairs: Pairs, n_jobs: int) -> None:
+        """Add one piece."""
+        gradient_pc = np.empty_like(pairs.r_pc) if self._derivatives else None
+        blocks = list(_blocks(pairs))
+        for block, result in zip(blocks, ordered_map(self._block, blocks, n_jobs), strict=True):
+            self.energies_te[:, block.centres_e] = result.energies_te
+            if gradient_pc is not None and result.gradient_pc is not None:
+                gradient_pc[block.origin_p] = result.gradient_pc
+            if result.variance_e is not None:
+                self.variance_e[block.centres_e] = result.variance_e
+            if result.sum_m is not None:
+                self.sum_m += result.sum_m
+        if gradient_pc is not None:
+            self.virial_cc += pairs.virial(gradient_pc)
+            if self.forces_ec is not None:
+                self.forces_ec += pairs.forces(gradient_pc)
+
+    def _block(self, block: Pairs) -> _BlockResult:
+        """All terms on one block of centres of one element."""
+        state, n_centres = self._state, len(block.centres_e)
+        # pairs are counted within the block, so that threads write to arrays of their own
+        block = replace(block, origin_p=np.arange(len(block.e_p)))
+        energies_te = np.zeros((len(state.terms), n_centres))
+        gradient_pc = np.zeros_like(block.r_pc) if self._derivatives else None
+        covariance = None
+        if self._want & STD_KINDS:
+            covariance = Covariance(aligned(n_centres, len(self.sum_m)), np.zeros(n_centres))
+            covariance.rows_em[:] = 0.0
+        for term, columns, own_e in zip(state.terms, state.slices, energies_te, strict=True):
+            own = None if covariance is None else replace(covariance, rows_em=covariance.rows_em[:, columns])
+            term.accumulate(block, state.posterior.weights_m[columns], own_e, gradient_pc, own)
+        if covariance is None:
+            return _BlockResult(energies_te, gradient_pc, None, None)
+        variance_e = None
+        if "energies_std" in self._want:
+            variance_e = state.posterior.variance(covariance.rows_em, covariance.prior_e)
+        return _BlockResult(energies_te, gradient_pc, variance_e, covariance.rows_em.sum(axis=0))
+
+    def energy_std(self, pieces: Iterable[Pairs]) -> float:
+        """Posterior standard deviation of the total energy, eV: sites of one channel are correlated."""
+        prior = sum(_total_prior(term, pieces) for term in self._state.terms)
+        return float(np.sqrt(self._state.posterior.variance(self.sum_m[None], np.array([prior]))[0]))
 
 
-def _own_prior(term: SparseTerm, sites: Sites) -> FloatArray:
-    """Share of each site in the prior variance of its atom's energy, without δ²: shape (S,)."""
-    x_sf, weight_s = sites.full_sd, _weights(sites)
-    edges = np.flatnonzero(np.r_[True, np.diff(sites.centre_s) != 0, True])
-    if len(edges) == len(x_sf) + 1:
-        return weight_s**2 * term.kernel.diagonal(x_sf)
-    share_s = np.empty(len(x_sf))
-    for a, b in pairwise(edges):  # sites of one atom are correlated
-        share_s[a:b] = weight_s[a:b] * (term.kernel.values(x_sf[a:b], x_sf[a:b]) @ weight_s[a:b])
-    return share_s
+def _blocks(pairs: Pairs) -> Iterator[Pairs]:
+    """Blocks of centres of one element and similar coordination, of equal size and even number for two threads."""
+    grouped = pairs.grouped()
+    for number in np.unique(pairs.numbers_e[pairs.centres_e]):
+        own = grouped.of_species(int(number))
+        n_centres = len(own.centres_e)
+        yield from own.blocks(-(-n_centres // (2 * -(-n_centres // (2 * BLOCK)))) if n_centres > BLOCK else BLOCK)
 
 
-def _standard_deviations(
-    state: ModelState, pairs: Pairs, want: Collection[str]
-) -> tuple[float | None, FloatArray | None]:
-    """Posterior σ of the total energy and of the local energies, as far as wanted."""
-    total, local = "energy_std" in want, "energies_std" in want
-    sum_m, stds = np.zeros(len(state.posterior.weights_m)), []
-    for block in pairs.blocks(_STD_BLOCK) if total or local else ():
-        rows_em, prior_e = energy_rows(state.terms, block)
-        sum_m += rows_em.sum(axis=0)
-        if local:
-            stds.append(np.sqrt(state.posterior.variance(rows_em, prior_e)))
-    total_std = None
-    if total:
-        prior = sum(_total_prior(term, pairs) for term in state.terms)
-        total_std = float(np.sqrt(state.posterior.variance(sum_m[None], np.array([prior]))[0]))
-    return total_std, np.concatenate(stds) if local else None
-
-
-def _total_prior(term: SparseTerm, pairs: Pairs) -> float:
+def _total_prior(term: SparseTerm, pieces: Iterable[Pairs]) -> float:
     """Prior variance of the total energy, eV²: all sites of a channel are correlated."""
     total = 0.0
     for channel in term.descriptor.channels:
-        blocks = [(s.full_sd, _weights(s)) for _, s in _all_sites(term, pairs, _STD_BLOCK, [channel])]
+        parts = (block for pairs in pieces for block in term.descriptor.pairs_of(pairs, channel).blocks(4 * BLOCK))
+        sites = [term.descriptor.sites(block, channel) for block in parts if len(block.centres_e)]
+        blocks = [(s.full_sd, np.ones(len(s.x_sd)) if s.weight_s is None else s.weight_s) for s in sites]
         for a, (x_a, w_a) in enumerate(blocks):
             for b, (x_b, w_b) in enumerate(blocks[: a + 1]):
                 value = float(w_a @ term.kernel.values(x_a, x_b) @ w_b)
                 total += value if a == b else 2.0 * value
     return term.delta**2 * total
-
-
-def _weights(sites: Sites) -> FloatArray:
-    return np.ones(len(sites.x_sd)) if sites.weight_s is None else sites.weight_s
-
-
-def _all_sites(
-    term: SparseTerm, pairs: Pairs, size: int, channels: Sequence[tuple[int, ...]]
-) -> Iterator[tuple[tuple[int, ...], Sites]]:
-    """Sites in blocks of `size` centres, also of channels that have no sparse points."""
-    for channel in channels:
-        for block in term.descriptor.pairs_of(pairs, channel).blocks(size):
-            sites = term.descriptor.sites(block, channel, term.points.get(channel)) if len(block.centres_e) else None
-            if sites is not None and len(sites.x_sd):
-                yield channel, sites

@@ -16,7 +16,7 @@ from gapkit.typing import FloatArray
 
 
 class GaussianOverlap:
-    """The functions φ_lk for given exponents.
+    """The functions φ_lk for given exponents, as constants times exponentials.
 
     Parameters
     ----------
@@ -24,16 +24,20 @@ class GaussianOverlap:
         Primitive exponents, shape (l_max+1, n_max), Å⁻².
     eta
         Exponent 1/(2σ²) of the atomic density, Å⁻².
+
+    Attributes
+    ----------
+    gammas_lk, prefactors_lk
+        γ_lk (Å⁻²) and what exp(-γ_lk r²) is multiplied by.
     """
 
     def __init__(self, alphas_lk: FloatArray, eta: float) -> None:
         total = alphas_lk + eta
         degree = np.arange(len(alphas_lk))[:, None]
         self.gammas_lk: FloatArray = alphas_lk * eta / total
-        self._log_prefactor_lk = 1.5 * np.log(np.pi / total) + degree * np.log(eta / total)
+        self.prefactors_lk: FloatArray = (np.pi / total) ** 1.5 * (eta / total) ** degree
 
-    def __call__(self, r2_p: FloatArray, l: int, out: FloatArray | None = None) -> FloatArray:
-        """φ_lk of one degree l at squared distances (P,), shape (n_max, P); dφ/dr² = -γ_lk φ."""
-        phi = np.multiply(-self.gammas_lk[l][:, None], r2_p, out=out)
-        phi += self._log_prefactor_lk[l][:, None]
-        return np.exp(phi, out=phi)
+    def exponentials(self, r2_p: FloatArray, l: int, out: FloatArray) -> FloatArray:
+        """exp(-γ_lk r²) of one degree l at squared distances (P,), written to `out`, shape (n_max, P)."""
+        np.multiply(-self.gammas_lk[l][:, None], r2_p, out=out)
+        return np.exp(out, out=out)
