@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 
 import numpy as np
 
@@ -38,6 +39,24 @@ def threads(n_jobs: object) -> int:
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral) or n_jobs == 0:
         raise ConfigError(f"n_jobs={n_jobs!r} is no number of threads", fix="give 1 or more, or -1 for all cores")
     return int(n_jobs)
+
+
+_UNITS = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+
+
+def memory(name: str, value: object) -> float:
+    """An amount of memory, '2GB' or a number of bytes, in bytes; infinite for None; or ConfigError."""
+    if value is None:
+        return float("inf")
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?B?)\s*", str(value), re.IGNORECASE)
+    unit = match[2].upper() if match else ""
+    try:
+        n_bytes = float(match[1]) * _UNITS[unit if unit in _UNITS else unit.rstrip("B") + "B"] if match else 0.0
+    except (ValueError, KeyError):
+        n_bytes = 0.0
+    if isinstance(value, bool) or not 0.0 < n_bytes < np.inf:
+        raise ConfigError(f"{name}={value!r} is no amount of memory", fix=f"give {name}='2GB', or a number of bytes")
+    return n_bytes
 
 
 def generator(rng: Rng) -> np.random.Generator:

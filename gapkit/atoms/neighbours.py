@@ -126,7 +126,20 @@ class NeighbourList:
     def pairs(self, frame: Frame) -> Pairs:
         """All pairs closer than r_cut."""
         box = np.asarray(complete_cell(frame.cell_cc), dtype=float)
-        i, j, r_pc = self._list.compute(frame.positions_ec, box, frame.pbc_c, "ijD")
-        # vesin's indices are unsigned: with those, numpy turns i - j into a huge number
-        i_p, j_p = i.astype(np.int64), j.astype(np.int64)
+        i_p, j_p, r_pc = self._compute(frame.positions_ec, box, frame.pbc_c)
         return Pairs(frame.numbers_e, np.arange(frame.n_atoms), i_p, j_p, r_pc, np.arange(len(i_p)))
+
+    def pairs_of_first(
+        self, frame: Frame, atom_a: IntArray, positions_ac: FloatArray, box: FloatArray, pbc_c: BoolArray, n: int
+    ) -> Pairs:
+        """Pairs of the first `n` of some atoms of a structure, given with the images that may be their neighbours."""
+        i_p, j_p, r_pc = self._compute(positions_ac, box, pbc_c)
+        end = int(np.searchsorted(i_p, n))  # pairs are sorted by centre
+        return Pairs(frame.numbers_e, atom_a[:n], i_p[:end], atom_a[j_p[:end]], r_pc[:end], np.arange(end))
+
+    def _compute(
+        self, positions_ec: FloatArray, box: FloatArray, pbc_c: BoolArray
+    ) -> tuple[IntArray, IntArray, FloatArray]:
+        i, j, r_pc = self._list.compute(positions_ec, box, pbc_c, "ijD")
+        # vesin's indices are unsigned: with those, numpy turns i - j into a huge number
+        return i.astype(np.int64), j.astype(np.int64), r_pc

@@ -11,7 +11,7 @@ import numpy as np
 from gapkit.atoms.frame import Frame
 from gapkit.gp.design import FrameRows
 from gapkit.gp.noise import own_sigma, row_scale
-from gapkit.numerics.factor import TriangularFold
+from gapkit.numerics.factor import FOLD_ROWS, TriangularFold
 from gapkit.typing import FloatArray, Kind
 
 
@@ -56,10 +56,12 @@ class DataFold:
     ----------
     n_columns
         Number M of sparse points.
+    fold_rows
+        Rows of one key that are gathered before they are folded.
     """
 
-    def __init__(self, n_columns: int) -> None:
-        self._n_columns = n_columns
+    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS) -> None:
+        self._n_columns, self._fold_rows = n_columns, fold_rows
         self._folds: dict[RowKey, TriangularFold] = {}
         self._log_scales: dict[RowKey, float] = {}
 
@@ -78,8 +80,9 @@ class DataFold:
             self._fold(RowKey(frame.group, kind, own is not None), rows_nm, y_n, divisor)
 
     def _fold(self, key: RowKey, rows_nm: FloatArray, y_n: FloatArray, divisor_n: FloatArray) -> None:
-        fold = self._folds.setdefault(key, TriangularFold(self._n_columns + 1))
-        fold.add(np.column_stack([rows_nm, y_n]) / divisor_n[:, None])
+        if key not in self._folds:
+            self._folds[key] = TriangularFold(self._n_columns + 1, self._fold_rows)
+        self._folds[key].add(rows_nm, y_n, divisor_n)
         self._log_scales[key] = self._log_scales.get(key, 0.0) + float(np.log(divisor_n).sum())
 
     def finish(self) -> list[CompressedRows]:

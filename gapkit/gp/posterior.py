@@ -79,9 +79,12 @@ def solve(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence
         σ of each of them.
     """
     m = len(prior_mm)
-    stack = [np.hstack([prior_mm, np.zeros((m, 1))])]
-    stack += [part.factor_nm / sigma for part, sigma in zip(rows, sigmas, strict=True)]
-    triangle = qr_triangle(np.vstack(stack))
+    stack = np.zeros((m + sum(len(part.factor_nm) for part in rows), m + 1), order="F")
+    stack[:m, :m], done = prior_mm, m
+    for part, sigma in zip(rows, sigmas, strict=True):
+        np.divide(part.factor_nm, sigma, out=stack[done : done + len(part.factor_nm)])
+        done += len(part.factor_nm)
+    triangle = qr_triangle(stack, overwrite=True)
     data_mm, projected_m = triangle[:m, :m], triangle[:m, m]
     weights_m = solve_triangular(data_mm, projected_m, check_finite=False)
     misfit = float(triangle[m, m] ** 2) if len(triangle) > m else 0.0

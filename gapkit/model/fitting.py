@@ -18,9 +18,10 @@ from gapkit.gp.compress import CompressedRows, DataFold, RowKey, labelled
 from gapkit.gp.design import FrameRows, frame_rows
 from gapkit.gp.noise import Noise
 from gapkit.gp.term import SparseTerm
-from gapkit.model.parallel import n_threads, ordered_map
+from gapkit.model.memory import plan_fit
+from gapkit.model.parallel import ordered_map
 from gapkit.model.terms import isolated_frame, species_of
-from gapkit.numerics.factor import FOLD_ROWS, jittered_cholesky
+from gapkit.numerics.factor import jittered_cholesky
 from gapkit.typing import KINDS, FloatArray, Kind
 
 _log = logging.getLogger(__name__)
@@ -38,13 +39,12 @@ def compress(
     kinds: Collection[Kind],
     noise: Noise,
     n_jobs: int,
+    max_memory: float = float("inf"),
 ) -> list[CompressedRows]:
     """Rows of all structures as one factor per (group, kind), with a progress bar for a terminal."""
     m = sum(term.n_columns for term in terms)
     reach = max(term.descriptor.reach for term in terms)
-    groups = {f.group for f in frames}
     _log.info("fit: %d frames, %d atoms, %d sparse points", len(frames), sum(f.n_atoms for f in frames), m)
-    _log.info("about %.2f GB of memory", memory_estimate(frames, m, len(groups) * len(kinds), n_jobs) / 1e9)
 
     def used(frame: Frame) -> set[Kind]:
         with_noise = {k for k in kinds if noise.sigma(frame.group, k) is not None}
@@ -60,9 +60,11 @@ def compress(
     if not data:
         what = "No label is left to fit: Noise has None for every kind of label in the frames"
         raise ConfigError(what, fix="give a σ for one of them")
-    fold = DataFold(m)
+    plan = plan_fit(data, [used(f) for f in data], m, n_jobs, max_memory)
+    _log.info("about %.2f GB of memory beside the structures, %d threads", plan.n_bytes / 1e9, plan.n_jobs)
+    fold = DataFold(m, plan.fold_rows)
     bar = tqdm(data, desc="fit", unit="frame", disable=None)
-    for frame, rows in zip(bar, ordered_map(rows_of, data, n_jobs), strict=True):
+    for frame, rows in zip(bar, ordered_map(rows_of, data, plan.n_jobs), strict=True):
         fold.add(frame, rows, reference_energy(frame.numbers_e, e0), used(frame))
     return [_isolated_rows(terms, species_of(frames), reach), *fold.finish()]
 
@@ -73,13 +75,6 @@ def _isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], reach: f
     rows = [frame_rows(terms, neighbours.pairs(isolated_frame(z)), {"energy"}).energy_m for z in species]
     with_target = np.column_stack([rows, np.zeros(len(species))])
     return CompressedRows(EXACT, with_target / EXACT_SIGMA, len(species), len(species) * float(np.log(EXACT_SIGMA)))
-
-
-def memory_estimate(frames: Sequence[Frame], m: int, n_factors: int, n_jobs: int) -> float:
-    """Bytes that a fit needs at its peak, without the structures themselves."""
-    largest = max(3 * f.n_atoms + 7 for f in frames)
-    factors = n_factors * (m + 1) * (m + 1 + FOLD_ROWS / 2)
-    return 8.0 * (factors + 3 * (n_factors + 2) * (m + 1) ** 2 + 3 * n_threads(n_jobs) * largest * m) + 2e8
 
 
 def prior_factor(terms: Sequence[SparseTerm]) -> FloatArray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from gapkit._check import generator, threads
+from gapkit._check import generator, memory, threads
 from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
@@ -28,6 +28,7 @@ from gapkit.gp.posterior import UNSOLVED, solve
 from gapkit.model.archive import damaged, read, write
 from gapkit.model.defaults import default_terms
 from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds, sigmas_of, training_errors
+from gapkit.model.memory import PREDICTION_BYTES, pool_bytes
 from gapkit.model.parallel import ordered_map
 from gapkit.model.predict import evaluate
 from gapkit.model.prediction import WANTED, Prediction
@@ -54,7 +55,10 @@ class GAP(Parametric):
     keys
         Names of the labels in `info` and `arrays`. None: the usual names.
     n_jobs
-        Threads; -1 for all cores.
+        Threads; -1 for all cores. Over structures in a fit, over blocks of atoms in a prediction.
+    max_memory
+        Ceiling on the memory of a fit or a prediction beside structures and model, as text ('2GB') or
+        in bytes; block sizes obey it. None: as much as is useful, which does not grow with the data.
 
     Attributes
     ----------
@@ -70,12 +74,14 @@ class GAP(Parametric):
         e0: Mapping[str | int, float] | None = None,
         keys: Keys | None = None,
         n_jobs: int = 1,
+        max_memory: float | str | None = None,
     ) -> None:
         self.terms = terms
         self.noise = noise
         self.e0 = e0
         self.keys = keys
         self.n_jobs = n_jobs
+        self.max_memory = max_memory
 
     def fit(self, frames: Iterable[Atoms] | Iterable[Frame], y: Any = None, *, rng: Rng = 0) -> GAP:
         """Fit to labelled structures.
@@ -105,9 +111,11 @@ class GAP(Parametric):
         terms = default_terms(data) if self.terms is None else list(self.terms)
         if not terms:
             raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
-        chosen = [term.choose(f"{_label(term)}{k}", data, random) for k, term in enumerate(terms)]
+        ceiling = memory("max_memory", self.max_memory)
+        pool = pool_bytes(ceiling)
+        chosen = [term.choose(f"{_label(term)}{k}", data, random, pool) for k, term in enumerate(terms)]
         kinds = {k for k in KINDS for group in {f.group for f in data} if noise.sigma(group, k) is not None}
-        rows = compress(data, chosen, e0, kinds, noise, self.n_jobs)
+        rows = compress(data, chosen, e0, kinds, noise, self.n_jobs, ceiling)
         prior_mm = prior_factor(chosen)
         if self.noise is None:
             noise = learn_scale(prior_mm, rows, noise)
@@ -190,8 +198,14 @@ class GAP(Parametric):
         """
         state = self._fitted()
         require_species(state.species, [frame])
-        pairs = (neighbours or NeighbourList(state.reach)).pairs(frame)
-        return evaluate(state, frame, [pairs], _wanted(want, frame), self.n_jobs if n_jobs is None else n_jobs)
+        return evaluate(
+            state,
+            frame,
+            _wanted(want, frame),
+            neighbours=neighbours,
+            n_jobs=self.n_jobs if n_jobs is None else n_jobs,
+            max_memory=min(memory("max_memory", self.max_memory), PREDICTION_BYTES),
+        )
 
     def score(self, frames: Iterable[Atoms], y: Any = None) -> float:
         """Coefficient of determination R², for scikit-learn's searches; 1 is perfect.
@@ -270,6 +284,7 @@ class GAP(Parametric):
     def _check_settings(self) -> None:
         """ConfigError for settings of the wrong kind."""
         threads(self.n_jobs)
+        memory("max_memory", self.max_memory)
         if not (self.keys is None or isinstance(self.keys, Keys)):
             raise ConfigError(f"keys={self.keys!r} are no Keys", fix="give Keys(energy='…', forces='…')")
         if not (self.e0 is None or isinstance(self.e0, Mapping)):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gapkit.atoms.frame import Frame
-from gapkit.atoms.neighbours import Pairs
+from gapkit.atoms.neighbours import NeighbourList, Pairs
+from gapkit.atoms.pieces import pairs_per_atom, pieces
 from gapkit.gp.term import BLOCK, Covariance, SparseTerm
+from gapkit.model.memory import PREDICTION_BYTES, atoms_at_once, block_size
 from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
 from gapkit.model.state import ModelState
@@ -43,19 +45,35 @@ class _BlockResult:
 
 
 def evaluate(
-    state: ModelState, frame: Frame, pieces: Iterable[Pairs], want: Collection[str], n_jobs: int = 1
+    state: ModelState,
+    frame: Frame,
+    want: Collection[str],
+    *,
+    neighbours: NeighbourList | None = None,
+    n_jobs: int = 1,
+    max_memory: float = PREDICTION_BYTES,
 ) -> Prediction:
     """Energy and whatever is wanted of one structure.
 
     Parameters
     ----------
-    pieces
-        Pairs of the structure, each centre in one of the pieces; one piece after the other is in memory.
+    neighbours
+        A list that may be kept from step to step; not used for structures that are done in regions.
     n_jobs
         Threads over blocks of centres; the result does not depend on it.
+    max_memory
+        Bytes for work arrays: a large structure is done in regions.
     """
-    sums = _Sums(state, frame, want)
-    for pairs in pieces:
+    density = pairs_per_atom(frame, state.reach)
+    at_once = atoms_at_once(max_memory, density)
+
+    def regions() -> Iterable[Pairs]:
+        if frame.n_atoms <= at_once:
+            return [(neighbours or NeighbourList(state.reach)).pairs(frame)]
+        return pieces(frame, state.reach, at_once)
+
+    sums = _Sums(state, frame, want, block_size(max_memory, density, state.terms, n_jobs))
+    for pairs in regions():
         sums.add(pairs, n_jobs)
     table = np.zeros(max(state.e0) + 1)
     table[list(state.e0)] = list(state.e0.values())
@@ -67,7 +85,7 @@ def evaluate(
         energies=e0_e + sums.energies_te.sum(axis=0) if "energies" in want else None,
         forces=sums.forces_ec,
         stress=to_voigt(sums.virial_cc) / frame.volume if "stress" in want else None,
-        energy_std=sums.energy_std(pieces) if "energy_std" in want else None,
+        energy_std=sums.energy_std(regions()) if "energy_std" in want else None,
         energies_std=np.sqrt(sums.variance_e) if "energies_std" in want else None,
         by_term=by_term,
     )
@@ -76,8 +94,8 @@ def evaluate(
 class _Sums:
     """What is summed over the pieces of a structure."""
 
-    def __init__(self, state: ModelState, frame: Frame, want: Collection[str]) -> None:
-        self._state, self._want = state, frozenset(want)
+    def __init__(self, state: ModelState, frame: Frame, want: Collection[str], block: int) -> None:
+        self._state, self._want, self._size = state, frozenset(want), block
         self._derivatives = bool(self._want & {"forces", "stress"})
         self.energies_te = np.zeros((len(state.terms), frame.n_atoms))
         self.forces_ec = np.zeros((frame.n_atoms, 3)) if "forces" in want else None
@@ -88,7 +106,7 @@ class _Sums:
     def add(self, pairs: Pairs, n_jobs: int) -> None:
         """Add one piece."""
         gradient_pc = np.empty_like(pairs.r_pc) if self._derivatives else None
-        blocks = list(_blocks(pairs))
+        blocks = list(_blocks(pairs, self._size))
         for block, result in zip(blocks, ordered_map(self._block, blocks, n_jobs), strict=True):
             self.energies_te[:, block.centres_e] = result.energies_te
             if gradient_pc is not None and result.gradient_pc is not None:
@@ -123,26 +141,28 @@ class _Sums:
             variance_e = state.posterior.variance(covariance.rows_em, covariance.prior_e)
         return _BlockResult(energies_te, gradient_pc, variance_e, covariance.rows_em.sum(axis=0))
 
-    def energy_std(self, pieces: Iterable[Pairs]) -> float:
+    def energy_std(self, regions: Iterable[Pairs]) -> float:
         """Posterior standard deviation of the total energy, eV: sites of one channel are correlated."""
-        prior = sum(_total_prior(term, pieces) for term in self._state.terms)
+        everywhere = list(regions)
+        prior = sum(_total_prior(term, everywhere) for term in self._state.terms)
         return float(np.sqrt(self._state.posterior.variance(self.sum_m[None], np.array([prior]))[0]))
 
 
-def _blocks(pairs: Pairs) -> Iterator[Pairs]:
+def _blocks(pairs: Pairs, size: int) -> Iterator[Pairs]:
     """Blocks of centres of one element and similar coordination, of equal size and even number for two threads."""
     grouped = pairs.grouped()
     for number in np.unique(pairs.numbers_e[pairs.centres_e]):
         own = grouped.of_species(int(number))
         n_centres = len(own.centres_e)
-        yield from own.blocks(-(-n_centres // (2 * -(-n_centres // (2 * BLOCK)))) if n_centres > BLOCK else BLOCK)
+        twice = -(-n_centres // (2 * size))
+        yield from own.blocks(-(-n_centres // (2 * twice)) if n_centres > size else size)
 
 
-def _total_prior(term: SparseTerm, pieces: Iterable[Pairs]) -> float:
+def _total_prior(term: SparseTerm, regions: Sequence[Pairs]) -> float:
     """Prior variance of the total energy, eV²: all sites of a channel are correlated."""
     total = 0.0
     for channel in term.descriptor.channels:
-        parts = (block for pairs in pieces for block in term.descriptor.pairs_of(pairs, channel).blocks(4 * BLOCK))
+        parts = (block for pairs in regions for block in term.descriptor.pairs_of(pairs, channel).blocks(4 * BLOCK))
         sites = [term.descriptor.sites(block, channel) for block in parts if len(block.centres_e)]
         blocks = [(s.full_sd, np.ones(len(s.x_sd)) if s.weight_s is None else s.weight_s) for s in sites]
         for a, (x_a, w_a) in enumerate(blocks):

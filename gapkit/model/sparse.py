@@ -18,13 +18,10 @@ from gapkit.atoms.labels import read_frames, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.descriptors.base import Descriptor
 from gapkit.errors import ConfigError, DataError, nearest
-from gapkit.numerics.select import METHODS, select
+from gapkit.numerics.select import METHODS, POOL_BYTES, select
 from gapkit.typing import BoolArray, FloatArray
 
 Channel = tuple[int, ...]
-
-POOL_BYTES = 256e6
-"""Descriptors of candidate environments are kept below this, whatever the size of the data."""
 
 
 def shares(
@@ -59,6 +56,7 @@ def choose_environments(
     quotas: Mapping[str, float] | None,
     rng: np.random.Generator,
     known: Mapping[Channel, FloatArray],
+    pool_bytes: float = POOL_BYTES,
 ) -> dict[Channel, FloatArray]:
     """Descriptor vectors of the sparse points of each channel, shape (M, F).
 
@@ -68,6 +66,8 @@ def choose_environments(
         Vectors that are sparse points already, shape (K, F): they are not chosen again.
     method
         A name of `gapkit.numerics.select.METHODS`, or a file (see `SoapTerm`).
+    pool_bytes
+        Descriptors of candidate environments are kept below this, by drawing among them.
     """
     if not isinstance(method, (str, os.PathLike)):
         raise ConfigError(f"method={method!r} is no name", fix=nearest(str(method), METHODS) + ", or give a file")
@@ -75,7 +75,7 @@ def choose_environments(
         if quotas:
             raise ConfigError("quotas do not apply to sparse points from a file", fix="leave quotas or the file out")
         return _from_file(descriptor, Path(method), wanted)
-    pool, groups = _candidates(descriptor, wanted, frames, rng)
+    pool, groups = _candidates(descriptor, wanted, frames, rng, pool_bytes)
     chosen = {}
     for channel, n in wanted.items():
         new = _differ(pool[channel], known[channel])
@@ -99,7 +99,11 @@ def _differ(x_ef: FloatArray, known_kf: FloatArray) -> BoolArray:
 
 
 def _candidates(
-    descriptor: Descriptor, wanted: Mapping[Channel, int], frames: Sequence[Frame], rng: np.random.Generator
+    descriptor: Descriptor,
+    wanted: Mapping[Channel, int],
+    frames: Sequence[Frame],
+    rng: np.random.Generator,
+    pool_bytes: float = POOL_BYTES,
 ) -> tuple[dict[Channel, FloatArray], dict[Channel, list[str]]]:
     """Descriptors and groups of at most as many environments per channel as fit into the pool."""
     neighbours = NeighbourList(descriptor.reach)
@@ -107,7 +111,7 @@ def _candidates(
     for channel, n in wanted.items():
         total = sum(int((f.numbers_e == channel[0]).sum()) for f in frames)
         width = _width(descriptor, channel, frames)
-        most = max(4 * n, int(POOL_BYTES / (8 * width * len(wanted))))
+        most = max(4 * n, int(pool_bytes / (8 * width * len(wanted))))
         mask = np.ones(total, dtype=bool)
         if total > most:
             mask[:] = False

@@ -24,6 +24,7 @@ from gapkit.gp.term import SparseTerm
 from gapkit.kernels.gaussian import Gaussian
 from gapkit.kernels.polynomial import DotProduct
 from gapkit.model.sparse import choose_environments, shares
+from gapkit.numerics.select import POOL_BYTES
 from gapkit.typing import FloatArray
 
 _log = logging.getLogger(__name__)
@@ -32,8 +33,10 @@ _log = logging.getLogger(__name__)
 class Term(Protocol):
     """What a model needs of the settings of a term."""
 
-    def choose(self, name: str, frames: Sequence[Frame], rng: np.random.Generator) -> SparseTerm:
-        """Choose sparse points among the environments of the frames."""
+    def choose(
+        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES
+    ) -> SparseTerm:
+        """Choose sparse points among the environments of the frames, of which `pool` bytes are looked at."""
         ...
 
 
@@ -94,8 +97,10 @@ class SoapTerm(Parametric):
             arguments = {**arguments, "species": [chemical_symbols[z] for z in species_of(frames)]}
         return soap_descriptor(soap_basis(arguments), self.engine)
 
-    def choose(self, name: str, frames: Sequence[Frame], rng: np.random.Generator) -> SparseTerm:
-        """Choose sparse points among the environments of the frames."""
+    def choose(
+        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES
+    ) -> SparseTerm:
+        """Choose sparse points among the environments of the frames, of which `pool` bytes are looked at."""
         kernel, delta = DotProduct(self.zeta), positive("SoapTerm.delta", self.delta, "eV")
         descriptor = self.descriptor(frames)
         require_species(descriptor.species, frames)
@@ -103,7 +108,7 @@ class SoapTerm(Parametric):
         extra = 0 if self.quotas else 1
         wanted = {c: max(1, n - extra) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
         isolated = _isolated(descriptor)
-        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated)
+        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated, pool)
         for channel, x_mf in chosen.items():
             width = isolated[channel].shape[1]
             if x_mf.shape[1] != width:
@@ -149,7 +154,9 @@ class PairTerm(Parametric):
         self.width = width
         self.delta = delta
 
-    def choose(self, name: str, frames: Sequence[Frame], rng: np.random.Generator) -> SparseTerm:
+    def choose(
+        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES
+    ) -> SparseTerm:
         """Sparse distances for the pairs of species that occur."""
         r_cut, width = positive("PairTerm.r_cut", self.r_cut, "Å"), positive("PairTerm.width", self.width, "Å")
         if r_cut <= 1.0:

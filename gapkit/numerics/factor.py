@@ -37,17 +37,20 @@ class TriangularFold:
         self._work: FloatArray = np.empty((0, n_columns), order="F")
         self._filled = 0
 
-    def add(self, rows_nm: FloatArray) -> None:
-        """Take rows of shape (n, n_columns)."""
+    def add(self, rows_nm: FloatArray, last_n: FloatArray, divisor_n: FloatArray) -> None:
+        """Take rows of shape (n, n_columns-1), their last column (n,), and what they are divided by (n,)."""
         self.n_rows += len(rows_nm)
-        while len(rows_nm):
+        done = 0
+        while done < len(rows_nm):
             if self._filled == self._capacity:
                 self._fold()
-            part = rows_nm[: self._capacity - self._filled]
-            self._reserve(self._filled + len(part))
-            self._work[self._filled : self._filled + len(part)] = part
-            self._filled += len(part)
-            rows_nm = rows_nm[len(part) :]
+            count = min(len(rows_nm) - done, self._capacity - self._filled)
+            self._reserve(self._filled + count)
+            here, out = slice(done, done + count), self._work[self._filled : self._filled + count]
+            np.divide(rows_nm[here], divisor_n[here, None], out=out[:, :-1])
+            np.divide(last_n[here], divisor_n[here], out=out[:, -1])
+            self._filled += count
+            done += count
 
     def _reserve(self, rows: int) -> None:
         """Room for `rows`, doubled as needed: small groups must not cost a full buffer."""
@@ -72,9 +75,12 @@ class TriangularFold:
         return np.array(self._work[: self._filled], order="F")
 
 
-def qr_triangle(rows_nm: FloatArray) -> FloatArray:
-    """R of the QR factorisation, shape (min(n, m), m), with a non-negative diagonal."""
-    return _triangle_in_place(np.array(rows_nm, order="F"))
+def qr_triangle(rows_nm: FloatArray, overwrite: bool = False) -> FloatArray:
+    """R of the QR factorisation, shape (min(n, m), m), with a non-negative diagonal.
+
+    With `overwrite`, Fortran-ordered rows are destroyed, and the result is a part of their memory.
+    """
+    return _triangle_in_place(rows_nm if overwrite else np.array(rows_nm, order="F"))
 
 
 def _triangle_in_place(work: FloatArray) -> FloatArray:

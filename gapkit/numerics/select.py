@@ -28,6 +28,9 @@ from gapkit.errors import ConfigError, DataError, GapkitWarning, nearest
 from gapkit.numerics.farthest import TOLERANCE, farthest_point, unique_rows, vectors
 from gapkit.typing import FloatArray, IntArray, Rng
 
+POOL_BYTES: Final = 256e6
+"""Descriptors of candidate environments are kept below this, whatever the size of the data."""
+
 RANK: Final = 64
 """Leading directions that leverage and kmeans look at; silicon's SOAP has 45 above 1e-3 of the largest singular value,
 and the Nyström error of either choice is the same from 45 to all 324."""

@@ -16,10 +16,14 @@ def reference(rows: np.ndarray) -> np.ndarray:
     return r * np.where(np.diagonal(r) < 0, -1.0, 1.0)[:, None]
 
 
+def add(fold: TriangularFold, rows: np.ndarray) -> None:
+    fold.add(rows[:, :-1], rows[:, -1], np.ones(len(rows)))
+
+
 def folded(rows: np.ndarray, sizes: list[int], fold_rows: int) -> TriangularFold:
     fold = TriangularFold(rows.shape[1], fold_rows=fold_rows)
     for part in np.split(rows, np.cumsum(sizes)[:-1]):
-        fold.add(part)
+        add(fold, part)
     assert sum(sizes) == len(rows) == fold.n_rows
     return fold
 
@@ -55,13 +59,20 @@ def test_fold_does_not_change_what_it_is_given(rng: np.random.Generator) -> None
     assert np.array_equal(rows, kept)
 
 
+def test_rows_are_divided_on_the_way_in(rng: np.random.Generator) -> None:
+    rows, divisor = rng.normal(size=(40, 7)), rng.uniform(0.1, 3.0, 40)
+    fold = TriangularFold(7, fold_rows=5)
+    fold.add(rows[:, :-1], rows[:, -1], divisor)
+    assert fold.factor() == pytest.approx(reference(rows / divisor[:, None]), rel=1e-12, abs=1e-13)
+
+
 def test_factor_may_be_asked_for_between_adds(rng: np.random.Generator) -> None:
     rows = rng.normal(size=(50, 7))
     fold = TriangularFold(7, fold_rows=5)
-    fold.add(rows[:23])
+    add(fold, rows[:23])
     first = fold.factor()
     kept = first.copy()
-    fold.add(rows[23:])
+    add(fold, rows[23:])
     assert fold.factor() == pytest.approx(reference(rows), rel=1e-12, abs=1e-13)
     assert np.array_equal(first, kept)
 
@@ -85,7 +96,7 @@ def test_memory_does_not_grow_with_the_rows() -> None:
         tracemalloc.start()
         fold = TriangularFold(50, fold_rows=200)
         for _ in range(blocks):
-            fold.add(rows)
+            add(fold, rows)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

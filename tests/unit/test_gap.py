@@ -21,7 +21,7 @@ def test_constructor_stores_and_does_nothing() -> None:
     terms, noise, keys, e0 = object(), object(), object(), object()
     made = GAP(terms, noise, keys=keys, e0=e0, n_jobs=0)  # type: ignore[arg-type]
     params = made.get_params(deep=False)
-    assert params == {"terms": terms, "noise": noise, "keys": keys, "e0": e0, "n_jobs": 0}
+    assert params == {"terms": terms, "noise": noise, "keys": keys, "e0": e0, "n_jobs": 0, "max_memory": None}
     assert not [name for name in vars(made) if name.endswith("_")]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from gapkit import ConfigError, DataError, NotFittedError
 from tests.samples import E0, EVERYTHING, atom, cluster, crystal, fitted, fitted_two, model, numbers
@@ -97,3 +100,46 @@ def test_score_is_r2_of_forces_or_else_of_energies_per_atom() -> None:
     assert fitted().score(energies[:1]) == 0.0  # one label has no spread
     with pytest.raises(DataError, match="score"):
         fitted().score([crystal(1, kinds=("stress",))])
+
+
+def rattled(*repeat: int) -> Atoms:
+    atoms = crystal(9) * repeat
+    atoms.rattle(0.05, seed=3)
+    return atoms
+
+
+WANT = {"energy", "energies", "forces", "stress", "energies_std"}
+
+
+@pytest.mark.parametrize("atoms", [rattled(6, 5, 5), rattled(1, 1, 1), rattled(3, 3, 3)], ids=["300", "2", "54"])
+def test_threads_change_no_bit(atoms: Atoms) -> None:
+    one, more = deepcopy(fitted()), deepcopy(fitted())
+    more.n_jobs = 3
+    first, second = one.predict(atoms, WANT), more.predict(atoms, WANT)
+    for name in WANT:
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+
+
+def test_memory_ceiling_changes_nothing_but_memory() -> None:
+    """Work arrays below the ceiling, which is far below what is used without one; the same numbers."""
+    atoms, free, tight = rattled(12, 12, 12), fitted(), deepcopy(fitted())
+    tight.max_memory = "3MB"
+    free.predict(crystal(9), WANT)  # what is made once and kept does not count
+    tight.predict(crystal(9), WANT)
+    results, peaks = [], []
+    for model_ in (free, tight):
+        tracemalloc.start()
+        results.append(model_.predict(atoms, WANT))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 3e6 < 0.6 * peaks[0]
+    for name in WANT:
+        assert getattr(results[1], name) == pytest.approx(getattr(results[0], name), rel=1e-9, abs=1e-10), name
+
+
+@pytest.mark.parametrize("value", ["much", "-2GB", 0, True, float("nan"), "2 apples", "1.2.3GB"])
+def test_memory_that_is_none(value: Any) -> None:
+    made = deepcopy(fitted())
+    made.max_memory = value
+    with pytest.raises(ConfigError, match="max_memory"):
+        made.predict(crystal(9))

@@ -15,15 +15,19 @@ from gapkit import GAP, ConfigError, DataError, GapkitWarning, SoapTerm
 from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.gp.term import SparseTerm
+from gapkit.numerics.select import POOL_BYTES
 from tests.samples import cluster, crystal, frames, model, soap_arguments, two_species
 
 METHODS = ("farthest_point", "leverage", "kmeans", "uniform")
 WIDTH = 18  # features of `soap_arguments` for one species
 
 
-def chosen(structures: list[Atoms] | None = None, seed: int = 0, **settings: Any) -> SparseTerm:
+def chosen(
+    structures: list[Atoms] | None = None, seed: int = 0, pool: float = POOL_BYTES, **settings: Any
+) -> SparseTerm:
     term = SoapTerm(soap_arguments(), **{"zeta": 2, "n_sparse": 8, **settings})
-    return term.choose("soap", to_frames(frames(10) if structures is None else structures), np.random.default_rng(seed))
+    data = to_frames(frames(10) if structures is None else structures)
+    return term.choose("soap", data, np.random.default_rng(seed), pool)
 
 
 def full(term: SparseTerm, number: int = 14) -> np.ndarray:
@@ -204,10 +208,9 @@ def test_quotas_do_not_go_with_a_file(tmp_path: Path) -> None:
         chosen(method=tmp_path / "a.npy", quotas={"crystal": 1.0})
 
 
-def test_large_data_are_thinned_to_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_data_are_thinned_to_a_pool() -> None:
     """Memory of the candidates is bounded; four candidates for each point always remain."""
-    monkeypatch.setattr("gapkit.model.sparse.POOL_BYTES", 1.0)
-    found = full(chosen(frames(20), n_sparse=4))
+    found = full(chosen(frames(20), n_sparse=4, pool=1.0))
     assert len(found) == 3
     assert distances(found, environments(frames(20))).max() < 1e-5
 

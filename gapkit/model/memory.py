@@ -1,0 +1,100 @@
+"""What a fit or a prediction needs of memory, and block sizes that keep it below a ceiling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gapkit.atoms.frame import Frame
+from gapkit.errors import ConfigError
+from gapkit.gp.term import BLOCK, SparseTerm
+from gapkit.model.parallel import n_threads
+from gapkit.numerics.factor import FOLD_ROWS
+from gapkit.numerics.select import POOL_BYTES
+from gapkit.typing import Kind
+
+PREDICTION_BYTES = 1e9
+"""Ceiling of a prediction when the user gives none."""
+
+_FOLDS = tuple(FOLD_ROWS >> k for k in range(6))  # rows folded at a time, from fast to frugal
+_PAIR_BYTES = 250  # of a neighbour pair: list, copies sorted by centre, gradient
+_WORK_BYTES = 3200  # of a neighbour pair while its block is evaluated
+_IN_FLIGHT = 3  # structures per thread: in work, and done but not yet folded
+_RESERVE = 1e7
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How a fit uses memory.
+
+    Attributes
+    ----------
+    n_bytes
+        Estimated peak of all arrays, without the structures.
+    fold_rows
+        Rows gathered before they are folded.
+    n_jobs
+        Threads that may work at once.
+    """
+
+    n_bytes: float
+    fold_rows: int
+    n_jobs: int
+
+
+def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_jobs: int, ceiling: float) -> FitPlan:
+    """The fastest way to fit M sparse points that keeps below a ceiling (bytes).
+
+    Parameters
+    ----------
+    frames, kinds_of
+        Structures, and the kinds of label used of each.
+
+    Raises
+    ------
+    ConfigError
+        No way keeps below the ceiling; says what is needed.
+    """
+    rows: Counter[tuple[str, Kind]] = Counter()
+    for frame, kinds in zip(frames, kinds_of, strict=True):
+        for kind in kinds:
+            rows[frame.group, kind] += {"energy": 1, "forces": 3 * frame.n_atoms, "stress": 6}[kind]
+    row = 8.0 * (m + 1)
+    one_frame = row * max(3 * f.n_atoms + 9 for f in frames)
+    factors = row * sum(min(n, m + 1) for n in rows.values())
+    solving = 2 * factors + 3 * row * m + _RESERVE
+
+    def needed(fold: int, jobs: int) -> float:
+        folding = row * sum(min(n, m + 1 + fold) for n in rows.values())
+        return max(solving, folding + row * m + _IN_FLIGHT * jobs * one_frame + _RESERVE)
+
+    for jobs in range(n_threads(n_jobs), 0, -1):
+        for fold in _FOLDS:
+            if needed(fold, jobs) <= ceiling:
+                return FitPlan(needed(fold, jobs), fold, jobs)
+    least = needed(_FOLDS[-1], 1)
+    raise ConfigError(
+        f"max_memory is {ceiling / 1e9:.2f} GB, but this fit needs at least {least / 1e9:.2f} GB "
+        f"({m} sparse points; {len(rows)} pairs of config_type and kind of label; frames of up to "
+        f"{max(f.n_atoms for f in frames)} atoms)",
+        fix="raise max_memory, or use fewer sparse points, fewer config_types or smaller frames",
+    )
+
+
+def pool_bytes(ceiling: float) -> float:
+    """Bytes of candidate environments, of which the choice of sparse points holds a few copies."""
+    return min(POOL_BYTES, ceiling / 6.0)
+
+
+def atoms_at_once(ceiling: float, pairs_per_atom: float) -> float:
+    """Atoms whose neighbour pairs take half of a ceiling."""
+    return max(1.0, 0.5 * ceiling / (_PAIR_BYTES * max(1.0, pairs_per_atom)))
+
+
+def block_size(ceiling: float, pairs_per_atom: float, terms: Sequence[SparseTerm], n_jobs: int) -> int:
+    """Centres evaluated at once by each thread, together in the other half."""
+    features = sum(p.x_md.shape[1] for t in terms for p in t.points.values())
+    columns = sum(t.n_columns for t in terms)
+    per_centre = _WORK_BYTES * pairs_per_atom + 8 * (40 * features + 4 * columns)
+    return max(1, min(BLOCK, int(0.5 * ceiling / (n_threads(n_jobs) * per_centre))))
