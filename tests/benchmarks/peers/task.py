@@ -101,7 +101,7 @@ def xyz_frames(path: Path) -> list[str]:
     frames = []
     while lines:
         n = int(lines[0]) + 2
-        # the words after which the peer looks for a stress
+        # under its own name gap_fit would find the stress
         frames.append("".join([lines[0], lines[1].replace(" stress=", " unused="), *lines[2:n]]))
         lines = lines[n:]
     return frames

@@ -5,7 +5,7 @@ from __future__ import annotations
 from peers.bench import Bench, OwnFit, threads_available
 from peers.gap_fit import PeerFit
 from peers.processes import Child, say
-from peers.table import Row, errors, gigabytes, seconds, times, versus
+from peers.table import Row, errors, gigabytes, seconds, versus
 from peers.task import SILICON
 
 
@@ -27,7 +27,7 @@ def _usage(what: str, n: int, own: OwnFit, peer: PeerFit) -> list[Row]:
     mine, theirs, note = own.usage, peer.usage, peer.note
     return [
         versus(f"{what}: wall", mine.wall, theirs.wall, seconds, "≥ 50 ×" if n == 2 else "", note),
-        Row(f"{what}: wall of GAP.fit alone", seconds(own.fit_s), "", times(theirs.wall, own.fit_s)),
+        versus(f"{what}: wall, GAP.fit alone", own.fit_s, theirs.wall, seconds, "", note),
         versus(f"{what}: CPU time", mine.cpu, theirs.cpu, seconds, "", note),
         versus(f"{what}: peak memory", mine.peak_gb, theirs.peak_gb, gigabytes, "≤ 0.7 GB", note),
     ]

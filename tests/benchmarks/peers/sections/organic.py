@@ -10,9 +10,9 @@ from dataclasses import replace
 from peers.bench import Bench, OwnFit, threads_available
 from peers.gap_fit import PeerFit
 from peers.processes import say
-from peers.sections.call import calls_of, take_turns
 from peers.table import Row, errors, gigabytes, milliseconds, seconds, versus
 from peers.task import Task, evenly, isolated_energies, xyz_frames
+from peers.turns import calls_of, compared, take_turns
 
 SIGMAS = (0.001, 0.1)
 
@@ -47,6 +47,7 @@ def _fits(n_frames: int, task: Task, n: int, own: OwnFit, peer: PeerFit) -> list
     mine, theirs, note = own.usage, peer.usage, peer.note
     return [
         versus(f"{what}: wall", mine.wall, theirs.wall, seconds, "≥ 20 ×", note),
+        versus(f"{what}: CPU time", mine.cpu, theirs.cpu, seconds, "", note),
         versus(f"{what}: peak memory", mine.peak_gb, theirs.peak_gb, gigabytes, "", note),
     ]
 
@@ -61,9 +62,9 @@ def _calls(bench: Bench, own: OwnFit, peer: PeerFit, held: list[str]) -> list[Ro
         quippy.ask("load", model=str(peer.model), file=str(file))
         mine, theirs = gapkit.ask("errors", file=str(file)), quippy.ask("errors", file=str(file))
         codes = {"gapkit": calls_of(gapkit, len(held)), "quippy": calls_of(quippy, len(held))}
-        medians = take_turns(codes, bench.sizes.rounds, "µs/molecule")
+        medians = take_turns(codes, bench.sizes.rounds, "molecule")
     what = "energy + forces of one molecule, one core"
-    rows = [versus(what, medians["gapkit"], medians["quippy"], milliseconds, "≥ 20 ×")]
+    rows = compared(what, medians["gapkit"], medians["quippy"], milliseconds, "≥ 20 ×")
     return rows + errors(f"MAE of {len(held)} other molecules", mine, theirs)
 
 
