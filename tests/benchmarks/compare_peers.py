@@ -14,6 +14,7 @@ about half an hour, most of it gap_fit's; with --cache its models are kept, and 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -30,7 +31,7 @@ from peers.sections.organic import organic
 from peers.sections.scaling import scaling
 from peers.sizes import QUICK, Sizes
 from peers.snap import require
-from peers.table import markdown
+from peers.table import Row, markdown
 
 SECTIONS = {f.__name__: f for f in (fit, call, organic, million, scaling)}
 ORGANIC = Path(__file__).parents[3] / "shared" / "data" / "3bpa"
@@ -78,9 +79,14 @@ def main() -> None:
         title, rows = header(bench, "gemm" in given.only), []
         for name in (name for name in SECTIONS if name in given.only):
             start = time.perf_counter()
-            rows += SECTIONS[name](bench)
+            try:
+                rows += SECTIONS[name](bench)
+            except SystemExit as failure:  # the other sections still have something to say
+                say(str(failure.code))
+                rows.append(Row(f"section {name}", "failed"))
             say(f"section {name}: {time.perf_counter() - start:.0f} s")
     print(f"{title}\n\n{markdown(rows)}")
+    sys.exit(any(row.gapkit == "failed" for row in rows))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import threadpoolctl
 from serve import serve
 from structures import Moving, rattled_silicon
 
+import gapkit
 from gapkit import GAP, Noise, SoapTerm, evaluate, read_frames
 
 loaded: dict[str, Any] = {}
@@ -22,11 +25,20 @@ def versions() -> dict[str, str]:
     """Versions of gapkit and of what it computes with."""
     blas = {f"{i['internal_api']} {i['version']}" for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"}
     return {
-        "gapkit": version("gapkit"),
+        "gapkit": f"{version('gapkit')} {_commit()}".strip(),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "BLAS": ", ".join(sorted(blas)),
     }
+
+
+def _commit() -> str:
+    """Commit of gapkit's source tree, with a + if it has changes; empty if it is no git tree."""
+    git = ["git", "-C", str(Path(gapkit.__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def gemm(m: int, k: int, n: int) -> float:
