@@ -70,7 +70,7 @@ class Bench:
         return Child(sys.executable, "gapkit_side.py", n_cores)
 
     def _fit(self, task: Task, n_jobs: int) -> OwnFit:
-        say(f"gapkit: fit of {task.name}, M = {task.m}, {n_jobs} threads")
+        say(f"gapkit: fit of {task.name} (M = {task.m}), {n_jobs} threads")
         xyz, out = self.folder / f"{task.name}.xyz", self.folder / f"{task.name}-{n_jobs}.gap"
         xyz.write_text(task.xyz)
         child = self.gapkit(n_jobs)

@@ -36,6 +36,6 @@ def _calls(bench: Bench) -> list[Row]:
 def _fit(bench: Bench, task: Task, label: str) -> Row:
     """One fit on all cores."""
     n = threads_available()[-1]
-    fitted = bench.own(replace(task, name=f"silicon {label}"), n)
+    fitted = bench.own(replace(task, name=f"silicon-{label}"), n)
     figure = f"{seconds(fitted.usage.wall)} ({seconds(fitted.fit_s)} in GAP.fit), {gigabytes(fitted.usage.peak_gb)}"
     return Row(f"fit of silicon, {label}, {n} threads", figure)
