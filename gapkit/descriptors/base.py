@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from gapkit.atoms.neighbours import Pairs
 from gapkit.typing import FloatArray, IntArray
@@ -111,3 +114,49 @@ class Descriptor(Protocol):
     def points(self, x_md: FloatArray) -> Points:
         """Sparse points from features that were evaluated without points."""
         ...
+
+
+class Together(Protocol):
+    """The sites of all channels of one block, whose gradients are pulled back at once.
+
+    A descriptor whose channels share work returns one from a method ``together(pairs)``, where
+    `pairs` are those of some centres; without that method, channels are evaluated one by one.
+    """
+
+    origin_p: IntArray
+
+    def sites(self, channel: tuple[int, ...], points: Any) -> Any:
+        """The `Sites` of one channel; None if there are none."""
+        ...
+
+    def add(self, sites: Any, gx_sd: FloatArray, gw_s: FloatArray | None) -> None:
+        """Take ∂E/∂x and ∂E/∂w of the sites of one channel."""
+        ...
+
+    def gradient(self) -> FloatArray:
+        """∂E/∂r of the pairs `origin_p` from all that was added, shape (P, 3)."""
+        ...
+
+
+class Apart:
+    """The same for a descriptor whose channels have nothing in common."""
+
+    def __init__(self, descriptor: Descriptor, pairs: Pairs) -> None:
+        self._descriptor, self._pairs = descriptor, pairs
+        self.origin_p: IntArray = pairs.origin_p
+        self._gradient_pc = np.zeros_like(pairs.r_pc)
+        self._local: IntArray = np.arange(len(pairs.e_p))
+
+    def sites(self, channel: tuple[int, ...], points: Any) -> Sites | None:
+        """The sites of one channel; None if there are none."""
+        part = self._descriptor.pairs_of(replace(self._pairs, origin_p=np.arange(len(self._pairs.e_p))), channel)
+        self._local = part.origin_p
+        return self._descriptor.sites(part, channel, points) if len(part.centres_e) else None
+
+    def add(self, sites: Sites, gx_sd: FloatArray, gw_s: FloatArray | None) -> None:
+        """Pull back the gradient of the sites that were asked for last."""
+        self._gradient_pc[self._local] += sites.pullback(gx_sd, gw_s)
+
+    def gradient(self) -> FloatArray:
+        """∂E/∂r of all pairs of the block, shape (P, 3)."""
+        return self._gradient_pc

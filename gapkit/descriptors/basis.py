@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,13 +187,24 @@ class SoapBasis:
         return np.argsort(self.feature_index[:, 0], kind="stable")
 
     @cached_property
-    def degree_edges(self) -> IntArray:
-        """First feature of each l in that order, and F: shape (l_max+2,)."""
-        return np.searchsorted(self.feature_index[self.by_degree, 0], np.arange(self.l_max + 2))
+    def _degrees(self) -> list[slice]:
+        edges = np.searchsorted(self.feature_index[self.by_degree, 0], np.arange(self.l_max + 2)).tolist()
+        return [slice(a, b) for a, b in pairwise(edges)]
+
+    def degree(self, l: int) -> slice:
+        """The features of one l in that order."""
+        return self._degrees[l]
 
     def features_of(self, l: int) -> IntArray:
-        """Features of one l, in dscribe's order."""
-        return self.by_degree[self.degree_edges[l] : self.degree_edges[l + 1]]
+        """The same in dscribe's order."""
+        return self.by_degree[self.degree(l)]
+
+    @cached_property
+    def spectrum_index(self) -> IntArray:
+        """Where the features, sorted by l, stand in an array over l, first and second density; shape (F,)."""
+        width = self.n_channels * self.n_max
+        shape = (self.l_max + 1, width, self.n_max if self.mode == "mu1nu1" else width)
+        return np.ravel_multi_index(tuple(self.feature_index[self.by_degree].T), shape)
 
     @property
     def n_features(self) -> int:

@@ -10,7 +10,7 @@ map, applied on centres; no array of gradients of harmonics is ever formed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,21 +22,20 @@ from gapkit.numerics.harmonics import joined_maps, spherical_harmonics
 from gapkit.numerics.memory import aligned
 from gapkit.typing import BoolArray, FloatArray, IntArray
 
-_WASTE = 1.25  # a group is padded by at most this factor before a new bucket is opened
+_WASTE = 0.25  # share of padding at which a new bucket is opened …
+_OVERHEAD = 256  # … unless it is fewer slots than a bucket costs by itself
 
 
 @dataclass(frozen=True, eq=False)
 class Bucket:
-    """The neighbours of one species around G centres of similar coordination, padded to P slots.
+    """Groups of similar size, padded to P slots; a group is the neighbours of one species around one centre.
 
     Attributes
     ----------
     basis
         The SOAP basis.
-    e_g
-        Centre of each group, shape (G,).
-    s
-        Density species of the neighbours.
+    e_g, s_g
+        Centre and density species of each group, shape (G,).
     pair_g
         Pair in each slot, shape (G·P,); padding repeats a pair with weight 0.
     real_g
@@ -53,7 +52,7 @@ class Bucket:
 
     basis: SoapBasis
     e_g: IntArray
-    s: int
+    s_g: IntArray
     pair_g: IntArray
     real_g: IntArray | None
     unit_cg: FloatArray
@@ -107,6 +106,8 @@ class Expansion:
         The SOAP basis.
     pairs
         Pairs inside the reach of the basis.
+    mixed
+        Whether a bucket may hold groups of several species.
 
     Attributes
     ----------
@@ -114,38 +115,51 @@ class Expansion:
         c per l, each of shape (E, S, n_max, 2l+1), times the square root of dscribe's prefactor.
     """
 
-    def __init__(self, basis: SoapBasis, pairs: Pairs) -> None:
+    def __init__(self, basis: SoapBasis, pairs: Pairs, mixed: bool = False) -> None:
         self.basis, self.pairs = basis, pairs
-        self.buckets = self._fill_buckets() if len(pairs.e_p) else []
+        self.buckets = self._fill_buckets(mixed) if len(pairs.e_p) else []
         self.density = self._density()
 
-    def _fill_buckets(self) -> list[Bucket]:
-        """Group the pairs by neighbour species and centre, largest groups of a species first."""
-        basis, pairs = self.basis, self.pairs
-        r_p = np.sqrt(np.einsum("pc,pc->p", pairs.r_pc, pairs.r_pc))
-        weight_p, slope_p = radial_weight(basis.weighting, r_p)
-        decay_p = np.divide(slope_p, weight_p, out=np.zeros_like(slope_p), where=weight_p > 0.0)
-        kind_p = basis.index_of(pairs.numbers_e[pairs.j_p])
-        if any(w != 1.0 for w in basis.species_weights):
-            weight_p = weight_p * np.asarray(basis.species_weights)[kind_p]
-        columns_p = np.stack([*(pairs.r_pc.T / r_p), r_p, weight_p, decay_p])
+    def _fill_buckets(self, mixed: bool) -> list[Bucket]:
+        """Group the pairs by centre and neighbour species, and the groups by size."""
+        basis, pairs, n_species = self.basis, self.pairs, self.basis.n_channels
+        group_p = pairs.e_p
+        order_p = None
+        if n_species > 1:
+            group_p = group_p * n_species + basis.index_of(pairs.numbers_e[pairs.j_p])
+            order_p = np.argsort(group_p, kind="stable")
+        size_k = np.bincount(group_p, minlength=len(pairs.centres_e) * n_species)
+        first_k = np.cumsum(size_k) - size_k
+        columns_p = self._columns()
         buckets: list[Bucket] = []
-        for s in range(basis.n_channels):
-            mine = np.flatnonzero(kind_p == s) if basis.n_channels > 1 else np.arange(len(kind_p))
-            count_e = np.bincount(pairs.e_p[mine], minlength=len(pairs.centres_e))
-            first_e = np.cumsum(count_e) - count_e
-            by_size = np.argsort(-count_e, kind="stable")[: np.count_nonzero(count_e)]
-            while len(by_size):
-                size = int(count_e[by_size[0]])
-                end = int(np.searchsorted(-count_e[by_size], -size / _WASTE, side="right"))
-                e_g, by_size = by_size[:end], by_size[end:]
-                slot = np.arange(size)
-                real = slot < count_e[e_g, None]
-                pair_g = mine[first_e[e_g, None] + np.where(real, slot, 0)].ravel()
-                buckets.append(self._bucket(e_g, s, pair_g, real.ravel(), columns_p))
+        for s in (None,) if mixed or n_species == 1 else range(n_species):
+            own = np.flatnonzero(size_k) if s is None else np.flatnonzero(size_k[s::n_species]) * n_species + s
+            own = own[np.argsort(-size_k[own], kind="stable")]
+            for groups in _alike(own, size_k[own]):
+                slot = np.arange(size_k[groups[0]])
+                real = slot < size_k[groups, None]
+                position = (first_k[groups, None] + np.where(real, slot, 0)).ravel()
+                pair_g = position if order_p is None else order_p[position]
+                e_g, s_g = np.divmod(groups, n_species)
+                buckets.append(self._bucket(e_g, s_g, pair_g, real.ravel(), columns_p))
         return buckets
 
-    def _bucket(self, e_g: IntArray, s: int, pair_g: IntArray, real: BoolArray, columns_p: FloatArray) -> Bucket:
+    def _columns(self) -> FloatArray:
+        """Direction, length, density weight and its logarithmic slope of every pair, shape (6, P)."""
+        basis, pairs = self.basis, self.pairs
+        columns_p = np.empty((6, len(pairs.e_p)))
+        columns_p[3] = np.sqrt(np.einsum("pc,pc->p", pairs.r_pc, pairs.r_pc))
+        np.divide(pairs.r_pc.T, columns_p[3], out=columns_p[:3])
+        weight_p, slope_p = radial_weight(basis.weighting, columns_p[3])
+        columns_p[5] = np.divide(slope_p, weight_p, out=np.zeros_like(slope_p), where=weight_p > 0.0)
+        columns_p[4] = weight_p
+        if any(w != 1.0 for w in basis.species_weights):
+            columns_p[4] *= np.asarray(basis.species_weights)[basis.index_of(pairs.numbers_e[pairs.j_p])]
+        return columns_p
+
+    def _bucket(
+        self, e_g: IntArray, s_g: IntArray, pair_g: IntArray, real: BoolArray, columns_p: FloatArray
+    ) -> Bucket:
         basis, columns_g = self.basis, aligned(len(columns_p), len(pair_g))
         np.take(columns_p, pair_g, axis=1, out=columns_g, mode="clip")
         unit_cg, (r_g, weight_g, decay_g) = columns_g[:3], columns_g[3:]
@@ -159,7 +173,7 @@ class Expansion:
             out *= weight_g
             weight_g *= r_g
         angular = spherical_harmonics(unit_cg, basis.l_max)
-        return Bucket(basis, e_g, s, pair_g, real_g, unit_cg, r_g, decay_g, angular, radials)
+        return Bucket(basis, e_g, s_g, pair_g, real_g, unit_cg, r_g, decay_g, angular, radials)
 
     def _density(self) -> list[FloatArray]:
         basis, n_centres = self.basis, len(self.pairs.centres_e)
@@ -167,7 +181,7 @@ class Expansion:
         for bucket in self.buckets:
             scratch = aligned(basis.n_max, len(bucket.pair_g))
             for l, c in enumerate(density):
-                c[bucket.e_g, bucket.s] = bucket.sums(l, scratch)
+                c[bucket.e_g, bucket.s_g] = bucket.sums(l, scratch)
         kind = basis.index_of(self.pairs.numbers_e[self.pairs.centres_e])
         at_zero = basis.mixing_lnk[0].sum(axis=1) * basis.centre_weight / np.sqrt(4.0 * np.pi)
         own = np.asarray(basis.species_weights)[kind][:, None] * at_zero
@@ -178,7 +192,7 @@ class Expansion:
         """∂E/∂r of every pair, shape (P, 3), from ∂E/∂c per l, each of the density's shape."""
         gradient_pc = np.zeros((len(self.pairs.e_p), 3))
         for bucket in self.buckets:
-            own = [g[bucket.e_g, bucket.s] for g in gc]
+            own = [g[bucket.e_g, bucket.s_g] for g in gc]
             bucket.scatter(self._pair_gradient(bucket, own).T, gradient_pc)
         return gradient_pc
 
@@ -209,3 +223,13 @@ class Expansion:
         gradient_cg /= bucket.r_g
         gradient_cg += bucket.unit_cg * (bucket.r_g * (level_g[0] + level_g[1]))
         return gradient_cg
+
+
+def _alike(groups: IntArray, size_k: IntArray) -> Iterator[IntArray]:
+    """Consecutive groups, sorted by falling size, that may be padded to the largest of them."""
+    while len(groups):
+        real = np.cumsum(size_k)
+        waste = size_k[0] * np.arange(1, len(groups) + 1) - real
+        end = int(np.searchsorted(waste > np.maximum(_WASTE * real, _OVERHEAD), True))
+        yield groups[:end]
+        groups, size_k = groups[end:], size_k[end:]

@@ -16,7 +16,7 @@ from gapkit.descriptors.basis import CentredOnAtoms, SoapBasis
 from gapkit.descriptors.expansion import Expansion
 from gapkit.descriptors.soap_jacobian import SoapJacobian
 from gapkit.descriptors.soap_points import SoapPoints
-from gapkit.typing import FloatArray
+from gapkit.typing import FloatArray, IntArray
 
 Channel = tuple[int, ...]
 
@@ -26,102 +26,149 @@ class Soap(CentredOnAtoms):
 
     def values(self, pairs: Pairs) -> FloatArray:
         """dscribe's features of all centres of `pairs`, shape (E, F)."""
-        return SoapSites(self.basis, pairs.within(self.reach)).p_ef
+        return Spectra(self.basis, pairs.within(self.reach)).in_order()
 
     def sites(self, pairs: Pairs, channel: Channel, points: Any = None) -> SoapSites:
         """Normalised features of the centres, in the space of the sparse points if given."""
-        return SoapSites(self.basis, pairs, points)
+        return SoapSites(Spectra(self.basis, pairs), np.arange(len(pairs.centres_e)), points)
+
+    def together(self, pairs: Pairs) -> SoapTogether:
+        """The sites of all channels at once: one expansion serves all central species."""
+        return SoapTogether(Spectra(self.basis, pairs.within(self.reach), mixed=True))
 
     def points(self, x_md: FloatArray) -> SoapPoints:
         """Sparse points from normalised SOAP vectors, shape (M, F)."""
         return SoapPoints.compress(self.basis, x_md)
 
 
-class SoapSites:
-    """Normalised SOAP vectors of one block of centres, with both directions of the gradient."""
+class Spectra:
+    """Power spectra of one block of centres, of any species, and the way back to the pairs.
 
-    weight_s: FloatArray | None = None
+    Attributes
+    ----------
+    sorted_ef
+        Power spectrum with features sorted by l, shape (E, F).
+    norm_e
+        |p|, and 1 where p = 0, shape (E,).
+    """
 
-    def __init__(self, basis: SoapBasis, pairs: Pairs, points: SoapPoints | None = None) -> None:
+    def __init__(self, basis: SoapBasis, pairs: Pairs, mixed: bool = False) -> None:
         self.basis, self.pairs = basis, pairs
-        self.centre_s = pairs.centres_e
-        self.expansion = Expansion(basis, pairs)
+        self.expansion = Expansion(basis, pairs, mixed)
         self._channels = [c.reshape(len(c), -1, c.shape[-1]) for c in self.expansion.density]
-        self._sorted_ef = self._power_spectrum()
-        self._norm_e = np.sqrt(np.einsum("ef,ef->e", self._sorted_ef, self._sorted_ef))
-        self._norm_e[self._norm_e == 0.0] = 1.0  # w0 = 0 and no neighbour: q = 0
-        self._points = points
-        self._blocks_l = None if points is None or points.map_fd is None else points.blocks_l
-        self.x_sd = self._projected() if self._blocks_l is not None else self.full_sd
-
-    @property
-    def p_ef(self) -> FloatArray:
-        """The power spectrum in dscribe's order, shape (E, F)."""
-        p_ef = np.empty_like(self._sorted_ef)
-        p_ef[:, self.basis.by_degree] = self._sorted_ef
-        return p_ef
-
-    @property
-    def full_sd(self) -> FloatArray:
-        """Normalised vectors before any projection, shape (E, F)."""
-        return self.p_ef / self._norm_e[:, None]
+        self.sorted_ef = self._power_spectrum()
+        self.norm_e = np.sqrt(np.einsum("ef,ef->e", self.sorted_ef, self.sorted_ef))
+        self.norm_e[self.norm_e == 0.0] = 1.0  # w0 = 0 and no neighbour: q = 0
 
     def _power_spectrum(self) -> FloatArray:
         basis = self.basis
         second = [self._sums(l) for l in range(basis.l_max + 1)] if basis.mode == "mu1nu1" else self._channels
         shape = (basis.l_max + 1, self._channels[0].shape[1], second[0].shape[1])
-        product = np.empty((len(self.centre_s), *shape))
+        product = np.empty((len(self.pairs.centres_e), *shape))
         for l, (a, b) in enumerate(zip(self._channels, second, strict=True)):
             np.matmul(a, b.transpose(0, 2, 1), out=product[:, l])
-        flat = np.ravel_multi_index(tuple(basis.feature_index[basis.by_degree].T), shape)
-        return np.take(product.reshape(len(product), -1), flat, axis=1)
+        return np.take(product.reshape(len(product), -1), basis.spectrum_index, axis=1)
 
-    def _projected(self) -> FloatArray:
-        """q in the space of the sparse points, shape (E, D)."""
-        points, edges = self._points, self.basis.degree_edges
-        assert points is not None  # noqa: S101
-        x_sd = np.empty((len(self.centre_s), points.x_md.shape[1]))
-        for l, (block, here) in enumerate(zip(points.blocks_l, points.columns_l, strict=True)):
-            np.matmul(self._sorted_ef[:, edges[l] : edges[l + 1]], block, out=x_sd[:, here])
-        x_sd /= self._norm_e[:, None]
-        return x_sd
+    def in_order(self) -> FloatArray:
+        """The power spectrum in dscribe's order, shape (E, F)."""
+        p_ef = np.empty_like(self.sorted_ef)
+        p_ef[:, self.basis.by_degree] = self.sorted_ef
+        return p_ef
 
     def _sums(self, l: int) -> FloatArray:
         """Density summed over species, shape (E, n_max, 2l+1)."""
         return self.expansion.density[l].sum(axis=1)
 
-    def _partners(self, l: int) -> FloatArray:
+    def partners(self, l: int) -> FloatArray:
         """The coefficients that the derivative of the spectrum multiplies, shape (E, B, 2l+1)."""
         c = self._channels[l]
         return np.concatenate([self._sums(l), c], axis=1) if self.basis.mode == "mu1nu1" else c
 
-    def pullback(self, gx_sd: FloatArray, gw_s: FloatArray | None = None) -> FloatArray:
-        """∂E/∂r of every pair, shape (P, 3), from ∂E/∂q, shape (E, D)."""
-        points, edges = self._points, self.basis.degree_edges
-        scaled_sd = gx_sd / self._norm_e[:, None]
-        gp_ef = np.einsum("sd,sd->s", scaled_sd, self.x_sd)[:, None] * self._sorted_ef
-        gp_ef /= -self._norm_e[:, None]
-        if points is None or points.map_fd is None:
-            gp_ef += scaled_sd[:, self.basis.by_degree]
-        else:
-            for l, (block, here) in enumerate(zip(points.blocks_l, points.columns_l, strict=True)):
-                gp_ef[:, edges[l] : edges[l + 1]] += scaled_sd[:, here] @ block.T
-        return self._pull_spectrum(gp_ef)
-
-    def _pull_spectrum(self, gp_ef: FloatArray) -> FloatArray:
+    def pull(self, gp_ef: FloatArray) -> FloatArray:
         """∂E/∂r of every pair, shape (P, 3), from ∂E/∂p with features sorted by l."""
         index, factor = self.basis.unfolding
         padded = np.zeros((len(gp_ef), gp_ef.shape[1] + 1))
         np.multiply(gp_ef, factor, out=padded[:, :-1])
         unfolded = np.take(padded, index.ravel(), axis=1).reshape(len(padded), *index.shape)
         return self.expansion.contract(
-            [(unfolded[:, l] @ self._partners(l)).reshape(c.shape) for l, c in enumerate(self.expansion.density)]
+            [(unfolded[:, l] @ self.partners(l)).reshape(c.shape) for l, c in enumerate(self.expansion.density)]
         )
+
+
+class SoapSites:
+    """Normalised SOAP vectors of some centres of a block, with both directions of the gradient."""
+
+    weight_s: FloatArray | None = None
+
+    def __init__(self, spectra: Spectra, rows: IntArray, points: SoapPoints | None = None) -> None:
+        self.spectra, self.rows, self._points = spectra, rows, points
+        whole = len(rows) == len(spectra.norm_e)
+        self.centre_s = spectra.pairs.centres_e if whole else spectra.pairs.centres_e[rows]
+        self._sorted_sf = spectra.sorted_ef if whole else spectra.sorted_ef[rows]
+        self._norm_s = spectra.norm_e if whole else spectra.norm_e[rows]
+        self._map = None if points is None or points.map_fd is None else points
+        self.x_sd = self.full_sd if self._map is None else self._projected(self._map)
+
+    @property
+    def full_sd(self) -> FloatArray:
+        """Normalised vectors before any projection, in dscribe's order, shape (S, F)."""
+        q_sf = np.empty_like(self._sorted_sf)
+        q_sf[:, self.spectra.basis.by_degree] = self._sorted_sf
+        q_sf /= self._norm_s[:, None]
+        return q_sf
+
+    def _projected(self, points: SoapPoints) -> FloatArray:
+        """q in the space of the sparse points, shape (S, D)."""
+        x_sd = np.empty((len(self.rows), points.x_md.shape[1]))
+        for l, block in enumerate(points.blocks_l):
+            np.matmul(self._sorted_sf[:, self.spectra.basis.degree(l)], block, out=x_sd[:, points.columns_l[l]])
+        x_sd /= self._norm_s[:, None]
+        return x_sd
+
+    def by_spectrum(self, gx_sd: FloatArray) -> FloatArray:
+        """∂E/∂p with features sorted by l, shape (S, F), from ∂E/∂q, shape (S, D)."""
+        basis = self.spectra.basis
+        scaled_sd = gx_sd / self._norm_s[:, None]
+        gp_sf = (np.einsum("sd,sd->s", scaled_sd, self.x_sd) / -self._norm_s)[:, None] * self._sorted_sf
+        if self._map is None:
+            gp_sf += scaled_sd[:, basis.by_degree]
+            return gp_sf
+        for l, block in enumerate(self._map.blocks_l):
+            gp_sf[:, basis.degree(l)] += scaled_sd[:, self._map.columns_l[l]] @ block.T
+        return gp_sf
+
+    def pullback(self, gx_sd: FloatArray, gw_s: FloatArray | None = None) -> FloatArray:
+        """∂E/∂r of every pair, shape (P, 3), from ∂E/∂q of sites that are all centres of a block."""
+        return self.spectra.pull(self.by_spectrum(gx_sd))
 
     def jacobian(self) -> SoapJacobian:
         """∂q/∂r of every pair, contracted with the sparse points."""
         if self._points is None:
             raise TypeError("the Jacobian is contracted with sparse points: evaluate the sites with points")
-        partners = [self._partners(l) for l in range(self.basis.l_max + 1)]
-        norm_slope_pc = self._pull_spectrum(self._sorted_ef / self._norm_e[:, None])
-        return SoapJacobian(self.expansion, partners, self.x_sd, self._norm_e, norm_slope_pc, self._points)
+        spectra = self.spectra
+        partners = [spectra.partners(l) for l in range(spectra.basis.l_max + 1)]
+        norm_slope_pc = spectra.pull(spectra.sorted_ef / spectra.norm_e[:, None])
+        return SoapJacobian(spectra.expansion, partners, self.x_sd, spectra.norm_e, norm_slope_pc, self._points)
+
+
+class SoapTogether:
+    """Sites of all channels of one block, whose gradients are pulled back together."""
+
+    def __init__(self, spectra: Spectra) -> None:
+        self._spectra = spectra
+        self._numbers_e = spectra.pairs.numbers_e[spectra.pairs.centres_e]
+        self._gp_ef = np.zeros_like(spectra.sorted_ef)
+        self.origin_p = spectra.pairs.origin_p
+
+    def sites(self, channel: Channel, points: Any) -> SoapSites | None:
+        """The sites of one channel, or None if there are none."""
+        rows = np.flatnonzero(self._numbers_e == channel[0])
+        return SoapSites(self._spectra, rows, points) if len(rows) else None
+
+    def add(self, sites: SoapSites, gx_sd: FloatArray, gw_s: FloatArray | None) -> None:
+        """Take ∂E/∂x of the sites of one channel."""
+        self._gp_ef[sites.rows] = sites.by_spectrum(gx_sd)
+
+    def gradient(self) -> FloatArray:
+        """∂E/∂r of the pairs `origin_p` from all that was added, shape (P, 3)."""
+        return self._spectra.pull(self._gp_ef)

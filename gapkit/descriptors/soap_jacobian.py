@@ -34,7 +34,7 @@ class SoapJacobian:
     Parameters
     ----------
     expansion
-        Expansion of the block.
+        Expansion of the block, each bucket of one species.
     partners
         Coefficients c_b per l, shape (E, B, 2l+1).
     x_sd, norm_e, norm_slope_pc
@@ -80,7 +80,7 @@ class SoapJacobian:
 
     def _local(self, bucket: Bucket, seen_sx: FloatArray, norm_g: FloatArray) -> FloatArray:
         """∂p/|p| along and across r, then q itself, met by the map or the points: shape (4, G·P, X)."""
-        points, blocks = self._points, self._points.unfolded[bucket.s]
+        points, blocks = self._points, self._points.unfolded[bucket.s_g[0]]
         mapped, slots = points.map_fd is not None, len(bucket.pair_g)
         local = np.empty((4, slots, seen_sx.shape[1]))
         local[3] = np.repeat(seen_sx[bucket.e_g], bucket.shape[1], axis=0)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from gapkit.descriptors.basis import SoapBasis
-from gapkit.typing import FloatArray, IntArray
+from gapkit.typing import FloatArray
 
 PROJECTION_TOLERANCE = 1e-5
 """Singular values of the sparse points below this fraction of the largest are dropped.
@@ -17,7 +17,7 @@ PROJECTION_TOLERANCE = 1e-5
 Functions of what is dropped have a prior standard deviation of about δ·1e-5, some 0.01 meV per atom.
 """
 
-FEW = 100
+FEW = 20
 """So few points keep all their directions but those of rounding: that costs next to nothing."""
 
 
@@ -81,15 +81,10 @@ class SoapPoints:
     def unfolded(self) -> list[list[FloatArray]]:
         """What a Jacobian multiplies, per density species and l: shape (n_max·B, columns of the block)."""
         index, factor = self.basis.unfolding
-        n, edges = self.basis.n_max, self.basis.degree_edges
-        whole = [np.zeros((self.basis.n_features + 1, block.shape[1])) for block in self.blocks_l]
+        n, n_features = self.basis.n_max, self.basis.n_features
+        whole = [np.zeros((n_features + 1, block.shape[1])) for block in self.blocks_l]  # the last row stays zero
         for l, (padded, block) in enumerate(zip(whole, self.blocks_l, strict=True)):
-            own = slice(edges[l], edges[l + 1])
+            own = self.basis.degree(l)
             np.multiply(block, factor[own, None], out=padded[own])
         channels = [slice(s * n, (s + 1) * n) for s in range(self.basis.n_channels)]
-        return [[_rows(padded, index[l, own]) for l, padded in enumerate(whole)] for own in channels]
-
-
-def _rows(padded_fx: FloatArray, index: IntArray) -> FloatArray:
-    """Rows of a feature-space matrix, whose last row is zero, at `index`, flattened."""
-    return padded_fx[index.ravel()]
+        return [[padded[index[l, own].ravel()] for l, padded in enumerate(whole)] for own in channels]

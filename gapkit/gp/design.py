@@ -23,9 +23,11 @@ from gapkit.kernels.base import Kernel
 from gapkit.typing import FloatArray, IntArray, Kind
 from gapkit.units import to_voigt
 
-_ROW_BYTES = 4e6  # derivative rows of one block are kept below this, so that temporaries stay in the cache
+BLOCK_BYTES = 8e6
+"""Derivative rows of one block of centres are kept below this: more calls of numpy cost more than the cache saves."""
+
 _WORTH_MERGING = 0.8  # share of rows that is left; above it, adding rows costs more than multiplying them
-_BATCH = 96  # derivative rows (of three components) that meet the sparse points together
+_BATCH = 160  # derivative rows (of three components) that meet the sparse points together
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,9 @@ class FrameRows:
     virial_vm: FloatArray | None
 
 
-def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind]) -> FrameRows:
+def frame_rows(
+    terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind], block_bytes: float = BLOCK_BYTES
+) -> FrameRows:
     """Rows of one structure for all terms.
 
     Parameters
@@ -58,6 +62,8 @@ def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind
         All pairs of the structure.
     kinds
         Which of energy, forces and stress are needed; the energy row is always there.
+    block_bytes
+        Bytes of the derivative rows that are in memory at once.
     """
     derivatives = "forces" in kinds or "stress" in kinds
     n_atoms, width = len(pairs.numbers_e), sum(t.n_columns for t in terms)
@@ -69,7 +75,8 @@ def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind
     done = 0
     for term in terms:
         columns = slice(done, done + term.n_columns)
-        _term_rows(term, pairs, energy_m[columns], None if moved is None else moved[:, :, columns])
+        size = _block_size(term, pairs, block_bytes)
+        _term_rows(term, pairs, size, energy_m[columns], None if moved is None else moved[:, :, columns])
         done += term.n_columns
     if moved is None:
         return FrameRows(energy_m, None, None)
@@ -78,10 +85,12 @@ def frame_rows(terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind
     return FrameRows(energy_m, forces, virial)
 
 
-def _term_rows(term: SparseTerm, pairs: Pairs, energy_m: FloatArray, moved_tcm: FloatArray | None) -> None:
-    """Add the rows of one term."""
+def _term_rows(
+    term: SparseTerm, pairs: Pairs, size: int, energy_m: FloatArray, moved_tcm: FloatArray | None
+) -> None:
+    """Add the rows of one term, from blocks of `size` centres."""
     columns = term.columns
-    for channel, block, sites in term.blocks(pairs, _block_size(term, pairs)):
+    for channel, block, sites in term.blocks(pairs, size):
         here, y_md = columns[channel], term.points[channel].x_md
         k_sm, slopes_sm = term.kernel.values_and_slopes(sites.x_sd, y_md)
         weight_s = sites.weight_s
@@ -93,11 +102,11 @@ def _term_rows(term: SparseTerm, pairs: Pairs, energy_m: FloatArray, moved_tcm: 
         rows.add_to(moved_tcm[:, :, here], block)
 
 
-def _block_size(term: SparseTerm, pairs: Pairs) -> int:
+def _block_size(term: SparseTerm, pairs: Pairs, block_bytes: float) -> int:
     """Centres whose derivative rows fit into the memory of a block."""
     widest = max((p.x_md.shape[1] for p in term.points.values()), default=1)
     per_centre = 3 * max(1, len(pairs.e_p) / max(1, len(pairs.numbers_e))) * widest * 8
-    return max(1, int(_ROW_BYTES / per_centre))
+    return max(1, int(block_bytes / per_centre))
 
 
 class _MovedRows:

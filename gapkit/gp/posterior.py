@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy.linalg import blas, solve_triangular
+from scipy.linalg import solve_triangular
 
 from gapkit.gp.compress import CompressedRows
-from gapkit.numerics.factor import jittered_cholesky, qr_triangle
+from gapkit.numerics.factor import qr_triangle, whiten
 from gapkit.typing import FloatArray
 
 
@@ -41,25 +40,11 @@ class Posterior:
     data_mm: FloatArray
     log_evidence: float
 
-    @cached_property
-    def learned_mm(self) -> FloatArray:
-        """Lower triangular T with TᵀT = K_mm⁻¹ - A⁻¹: |T k*|² is what the data take from the prior variance.
-
-        With whitened G = U R⁻¹ the difference is U⁻¹ (1 - GGᵀ) U⁻ᵀ; the factor in the middle has
-        eigenvalues between 0 (what the data do not speak of) and 1.
-        """
-        m = len(self.prior_mm)
-        whitened_mm = solve_triangular(self.data_mm, self.prior_mm.T, trans="T", check_finite=False)
-        middle_mm = np.eye(m) - whitened_mm.T @ whitened_mm
-        # a Cholesky factor from the last row upwards gives a lower triangle on the left
-        upper_mm, _ = jittered_cholesky(middle_mm[::-1, ::-1], 1.0)
-        lower_mm = upper_mm[::-1, ::-1]
-        return np.asfortranarray(solve_triangular(self.prior_mm, lower_mm.T, check_finite=False).T)
-
     def variance(self, k_xm: FloatArray, prior_x: FloatArray) -> FloatArray:
         """DTC variance k** - k*ᵀK_mm⁻¹k* + k*ᵀA⁻¹k* of rows k* (X, M) with prior k** (X,), eV²."""
-        learned = blas.dtrmm(1.0, self.learned_mm, k_xm.T, lower=1)
-        return np.maximum(prior_x - np.einsum("mx,mx->x", learned, learned), 0.0)
+        explained = np.einsum("xm,xm->x", *(2 * [whiten(self.prior_mm, k_xm)]))
+        known = np.einsum("xm,xm->x", *(2 * [whiten(self.data_mm, k_xm)]))
+        return np.maximum(prior_x - explained, 0.0) + known
 
 
 UNSOLVED = Posterior(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), float("nan"))

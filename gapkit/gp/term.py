@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.base import Descriptor, Points, Sites
+from gapkit.descriptors.base import Apart, Descriptor, Points, Sites, Together
 from gapkit.kernels.base import Kernel
 from gapkit.numerics.memory import aligned
 from gapkit.typing import FloatArray, IntArray
@@ -107,25 +107,36 @@ class SparseTerm:
             Covariance of the local energies to add to; None if not wanted.
         """
         columns = self.columns
-        for channel, block, sites in self.blocks(pairs):
-            here, y_md = columns[channel], self.points[channel].x_md
-            k_sm = None if covariance is None else aligned(len(sites.x_sd), len(y_md))
-            bare_s, gx_sd = self.kernel.weighted_sum(
-                sites.x_sd, y_md, weights_m[here], gradient_pc is not None, k_sm
-            )
-            e_s = _positions(pairs.centres_e, sites.centre_s)
-            energy_s = bare_s if sites.weight_s is None else bare_s * sites.weight_s
-            energies_e += np.bincount(e_s, energy_s, len(energies_e))
-            if covariance is not None and k_sm is not None:
-                _add_rows(covariance.rows_em[:, here], e_s, k_sm, sites.weight_s)
-                prior_e = covariance.prior_e
-                prior_e += np.bincount(e_s, self._own_prior(sites), len(prior_e))
-            if gradient_pc is not None and gx_sd is not None:
-                if sites.weight_s is not None:
-                    gx_sd *= sites.weight_s[:, None]
-                gradient_pc[block.origin_p] += sites.pullback(gx_sd, None if sites.weight_s is None else bare_s)
+        for block in pairs.blocks(BLOCK):
+            together = self._together(block)
+            for channel, points in self.points.items():
+                sites = together.sites(channel, points)
+                if sites is None or not len(sites.x_sd):
+                    continue
+                here, y_md = columns[channel], points.x_md
+                k_sm = None if covariance is None else aligned(len(sites.x_sd), len(y_md))
+                bare_s, gx_sd = self.kernel.weighted_sum(
+                    sites.x_sd, y_md, weights_m[here], gradient_pc is not None, k_sm
+                )
+                e_s = _positions(pairs.centres_e, sites.centre_s)
+                energy_s = bare_s if sites.weight_s is None else bare_s * sites.weight_s
+                energies_e += np.bincount(e_s, energy_s, len(energies_e))
+                if covariance is not None and k_sm is not None:
+                    _add_rows(covariance.rows_em[:, here], e_s, k_sm, sites.weight_s)
+                    prior_e = covariance.prior_e
+                    prior_e += np.bincount(e_s, self._own_prior(sites), len(prior_e))
+                if gx_sd is not None:
+                    if sites.weight_s is not None:
+                        gx_sd *= sites.weight_s[:, None]
+                    together.add(sites, gx_sd, None if sites.weight_s is None else bare_s)
+            if gradient_pc is not None:
+                gradient_pc[together.origin_p] += together.gradient()
         if covariance is not None:
             self._add_unknown(pairs, covariance.prior_e)
+
+    def _together(self, block: Pairs) -> Together:
+        make = getattr(self.descriptor, "together", None)
+        return Apart(self.descriptor, block) if make is None else make(block)
 
     def _add_unknown(self, pairs: Pairs, prior_e: FloatArray) -> None:
         """Add the prior variance of channels without sparse points: what no data speak of has its full variance."""

@@ -51,9 +51,6 @@ def compress(
         own: set[Kind] = {k for k in kinds if k in frame.sigma or (k == "forces" and frame.force_sigma_e is not None)}
         return labelled(frame, with_noise | own)
 
-    def rows_of(frame: Frame) -> FrameRows:
-        return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame))
-
     data = [f for f in frames if used(f) and not is_isolated(f)]
     if all(is_isolated(f) for f in frames):
         raise DataError("All frames are isolated atoms", fix="add frames with two or more atoms")
@@ -62,6 +59,9 @@ def compress(
         raise ConfigError(what, fix="give a σ for one of them")
     plan = plan_fit(data, [used(f) for f in data], m, n_jobs, max_memory)
     _log.info("about %.2f GB of memory beside the structures, %d threads", plan.n_bytes / 1e9, plan.n_jobs)
+    def rows_of(frame: Frame) -> FrameRows:
+        return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame), plan.block_bytes)
+
     fold = DataFold(m, plan.fold_rows)
     bar = tqdm(data, desc="fit", unit="frame", disable=None)
     for frame, rows in zip(bar, ordered_map(rows_of, data, plan.n_jobs), strict=True):

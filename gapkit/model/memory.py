@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gapkit.atoms.frame import Frame
 from gapkit.errors import ConfigError
+from gapkit.gp.design import BLOCK_BYTES
 from gapkit.gp.term import BLOCK, SparseTerm
 from gapkit.model.parallel import n_threads
 from gapkit.numerics.factor import FOLD_ROWS
@@ -21,7 +22,7 @@ _FOLDS = tuple(FOLD_ROWS >> k for k in range(6))  # rows folded at a time, from 
 _PAIR_BYTES = 250  # of a neighbour pair: list, copies sorted by centre, gradient
 _WORK_BYTES = 3200  # of a neighbour pair while its block is evaluated
 _IN_FLIGHT = 3  # structures per thread: in work, and done but not yet folded
-_RESERVE = 1e7
+_BLOCKS = 4  # what a thread holds of a block, in units of its derivative rows
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,15 @@ class FitPlan:
         Estimated peak of all arrays, without the structures.
     fold_rows
         Rows gathered before they are folded.
+    block_bytes
+        Bytes of the derivative rows of one block.
     n_jobs
         Threads that may work at once.
     """
 
     n_bytes: float
     fold_rows: int
+    block_bytes: float
     n_jobs: int
 
 
@@ -63,19 +67,22 @@ def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_j
     row = 8.0 * (m + 1)
     one_frame = row * max(3 * f.n_atoms + 9 for f in frames)
     factors = row * sum(min(n, m + 1) for n in rows.values())
-    solving = 2 * factors + 3 * row * m + _RESERVE
+    solving = 2 * factors + 3 * row * m
 
-    def needed(fold: int, jobs: int) -> float:
-        folding = row * sum(min(n, m + 1 + fold) for n in rows.values())
-        return max(solving, folding + row * m + _IN_FLIGHT * jobs * one_frame + _RESERVE)
+    def plan(fold: int, jobs: int) -> FitPlan:
+        gathered = [row * min(n, m + 1 + fold) for n in rows.values()]
+        folding = sum(gathered) + 2 * max(gathered)  # one of them may be growing, or be factorised in a copy
+        block = min(BLOCK_BYTES, 0.25 * ceiling / (_BLOCKS * jobs))
+        working = jobs * (_IN_FLIGHT * one_frame + _BLOCKS * block)
+        return FitPlan(max(solving, folding + row * m + working), fold, block, jobs)
 
     for jobs in range(n_threads(n_jobs), 0, -1):
         for fold in _FOLDS:
-            if needed(fold, jobs) <= ceiling:
-                return FitPlan(needed(fold, jobs), fold, jobs)
-    least = needed(_FOLDS[-1], 1)
+            found = plan(fold, jobs)
+            if found.n_bytes <= ceiling:
+                return found
     raise ConfigError(
-        f"max_memory is {ceiling / 1e9:.2f} GB, but this fit needs at least {least / 1e9:.2f} GB "
+        f"max_memory is {ceiling / 1e9:.3g} GB, but this fit needs at least {found.n_bytes / 1e9:.3g} GB "
         f"({m} sparse points; {len(rows)} pairs of config_type and kind of label; frames of up to "
         f"{max(f.n_atoms for f in frames)} atoms)",
         fix="raise max_memory, or use fewer sparse points, fewer config_types or smaller frames",

@@ -121,7 +121,7 @@ class _Sums:
                 self.forces_ec += pairs.forces(gradient_pc)
 
     def _block(self, block: Pairs) -> _BlockResult:
-        """All terms on one block of centres of one element."""
+        """All terms on one block of centres."""
         state, n_centres = self._state, len(block.centres_e)
         # pairs are counted within the block, so that threads write to arrays of their own
         block = replace(block, origin_p=np.arange(len(block.e_p)))
@@ -149,13 +149,10 @@ class _Sums:
 
 
 def _blocks(pairs: Pairs, size: int) -> Iterator[Pairs]:
-    """Blocks of centres of one element and similar coordination, of equal size and even number for two threads."""
-    grouped = pairs.grouped()
-    for number in np.unique(pairs.numbers_e[pairs.centres_e]):
-        own = grouped.of_species(int(number))
-        n_centres = len(own.centres_e)
-        twice = -(-n_centres // (2 * size))
-        yield from own.blocks(-(-n_centres // (2 * twice)) if n_centres > size else size)
+    """Blocks of centres that are alike, of equal size and, for two threads, of even number."""
+    n_centres = len(pairs.centres_e)
+    twice = -(-n_centres // (2 * size))
+    return pairs.grouped().blocks(-(-n_centres // (2 * twice)) if n_centres > size else size)
 
 
 def _total_prior(term: SparseTerm, regions: Sequence[Pairs]) -> float:

@@ -93,13 +93,12 @@ def _triangle_in_place(work: FloatArray) -> FloatArray:
     return triangle
 
 
-def jittered_cholesky(k_mm: FloatArray, scale: float | None = None) -> tuple[FloatArray, float]:
-    """Upper triangular U with UᵀU = K + ε·scale·1, with the smallest ε of 1e-14, 1e-13, … that works.
+def jittered_cholesky(k_mm: FloatArray) -> tuple[FloatArray, float]:
+    """Upper triangular U with UᵀU = K + ε·mean(diag K)·1, with the smallest ε of 1e-14, 1e-13, … that works.
 
-    Kernel matrices of many similar environments are singular to rounding. The scale is the mean of
-    the diagonal if none is given.
+    Kernel matrices of many similar environments are singular to rounding.
     """
-    scale = float(np.mean(np.diagonal(k_mm))) if scale is None else scale
+    scale = float(np.mean(np.diagonal(k_mm)))
     jitter = 1e-14
     while True:
         work = np.array(k_mm, order="F")

@@ -11,8 +11,6 @@ from ase import Atoms
 from sklearn.base import clone
 
 from gapkit import GAP, Noise, PairTerm, SoapTerm
-from gapkit.gp.term import SparseTerm
-from gapkit.numerics.factor import TriangularFold
 from gapkit.testing import ALGEBRA, alike, near, same_evidence, zoo
 from gapkit.units import VOIGT
 from tests.physics.conftest import Fitted, soap
@@ -65,10 +63,11 @@ def test_block_sizes_change_nothing(silicon_sum: Fitted, monkeypatch: pytest.Mon
     """Centres of a prediction and of a covariance, bytes of a block of training rows, rows of a fold."""
     others = list(zoo(["Si"], seed=7).values())
     before = [silicon_sum.model.predict(atoms, EVERYTHING) for atoms in others]
-    monkeypatch.setattr(SparseTerm.blocks, "__defaults__", (3,))
-    monkeypatch.setattr(TriangularFold.__init__, "__defaults__", (7,))
-    monkeypatch.setattr("gapkit.model.predict._STD_BLOCK", 2)
-    monkeypatch.setattr("gapkit.gp.design._ROW_BYTES", 2e4)
+    monkeypatch.setattr("gapkit.model.memory.BLOCK", 3)
+    monkeypatch.setattr("gapkit.gp.term.BLOCK", 2)
+    monkeypatch.setattr("gapkit.model.predict.BLOCK", 2)
+    monkeypatch.setattr("gapkit.model.memory._FOLDS", (7,))
+    monkeypatch.setattr("gapkit.model.memory.BLOCK_BYTES", 2e4)
     again = clone(silicon_sum.model).fit(silicon_sum.frames, rng=0)
     same_evidence(again, silicon_sum.model, "block size changes the evidence")
     for atoms, p in zip(others, before, strict=True):

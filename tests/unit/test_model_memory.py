@@ -13,9 +13,11 @@ from gapkit import GAP, ConfigError, Noise, SoapTerm
 from gapkit._check import memory
 from gapkit.atoms.labels import to_frames
 from gapkit.model.memory import PREDICTION_BYTES, block_size, plan_fit, pool_bytes
+from gapkit.testing.gap_laws import alike
 from gapkit.typing import Kind
 from tests.conftest import Silicon
 
+pytestmark = pytest.mark.filterwarnings("ignore::gapkit.GapkitWarning")  # no isolated atom
 M = 300
 SOAP = {"r_cut": 4.0, "n_max": 6, "l_max": 6, "sigma": 0.5}
 SOAP |= {"weighting": {"function": "poly", "r0": 4.0, "c": 1.0, "m": 1.0}}
@@ -25,20 +27,19 @@ def silicon_model(max_memory: str | None = None, n_jobs: int = 1) -> GAP:
     return GAP([SoapTerm(SOAP, n_sparse=M)], Noise(0.001, 0.1, None), max_memory=max_memory, n_jobs=n_jobs)
 
 
-@pytest.mark.filterwarnings("ignore::gapkit.GapkitWarning")
 def test_a_fit_keeps_below_its_ceiling(silicon: Silicon) -> None:
     frames, test = list(silicon.train[::6]), silicon.test[0]
     silicon_model().fit(frames[:3])  # modules that are loaded once do not count
     peaks, predictions = {}, []
-    for ceiling, n_jobs in ((None, 1), ("40MB", 1), ("40MB", 2)):
+    for ceiling, n_jobs in ((None, 1), ("24MB", 1), ("24MB", 2)):
         tracemalloc.start()
         model = silicon_model(ceiling, n_jobs).fit(frames)
         peaks[ceiling, n_jobs] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         predictions.append(model.predict(test, {"energy", "forces", "energies_std"}))
-    # half of what a free fit takes, and the labels themselves
-    assert max(peaks["40MB", 1], peaks["40MB", 2]) < 40e6 < peaks[None, 1]
-    assert np.array_equal(predictions[1].forces, predictions[2].forces)
+    assert max(peaks["24MB", 1], peaks["24MB", 2]) < 24e6 < 0.8 * peaks[None, 1]
+    for tight in predictions[1:]:
+        alike(tight, predictions[0], "a ceiling changes the fit", 1e-7)  # rounding, times weights of thousands of eV
 
 
 def test_too_little_is_an_error_that_says_what_is_needed(silicon: Silicon) -> None:
@@ -65,9 +66,9 @@ def test_plan_gives_up_speed_before_it_gives_up(silicon: Silicon) -> None:
     plans = [plan_fit(frames, of, 1000, 4, x * free.n_bytes) for x in (1.0, 0.9, 0.8, 0.7, 0.6)]
     for plan, x in zip(plans, (1.0, 0.9, 0.8, 0.7, 0.6), strict=True):
         assert plan.n_bytes <= x * free.n_bytes
-    assert len({plan_fit(frames[: n + 100], of[: n + 100], 1000, 1, np.inf).n_bytes for n in range(0, 100, 20)}) <= 5
     # more frames of the same groups cost nothing once their factors are full
-    twice, thrice = (plan_fit(list(frames) * k, of * k, 100, 1, np.inf).n_bytes for k in (20, 30))
+    forces = [kinds("forces")] * len(frames)
+    twice, thrice = (plan_fit(list(frames) * k, forces * k, 100, 1, np.inf).n_bytes for k in (20, 30))
     assert twice == thrice
 
 

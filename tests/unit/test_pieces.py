@@ -22,7 +22,7 @@ def crystal(*repeat: int) -> Atoms:
 
 def skewed() -> Atoms:
     atoms = crystal(5, 5, 5)
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + [[0, 0.7, 0.4], [0, 0, 0.5], [0, 0, 0]]), scale_atoms=True)
+    atoms.set_cell(atoms.cell.array @ [[1, 0.7, 0.4], [0, 1, 0.5], [0, 0, 1]], scale_atoms=True)
     return atoms
 
 
