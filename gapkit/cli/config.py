@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from gapkit import ConfigError, Keys, PairTerm, SoapTerm
-from gapkit._check import positive, threads, whole
+from gapkit._check import memory, positive, threads, whole
 from gapkit.errors import nearest
 from gapkit.typing import KINDS, Kind
 
@@ -29,7 +29,7 @@ Sigmas = Mapping[Kind, float | None]
 TERMS: dict[str, type[SoapTerm] | type[PairTerm]] = {"soap": SoapTerm, "pair": PairTerm}
 """Types of term and the classes whose arguments they take."""
 
-_TOP = ("terms", "noise", "keys", "e0", "seed", "jobs")
+_TOP = ("terms", "noise", "keys", "e0", "seed", "jobs", "max_memory")
 _WEIGHTING = ("function", "r0", "c", "d", "m", "w0")
 _COMPRESSION = ("mode", "species_weighting")
 
@@ -50,7 +50,7 @@ class Config:
         Names of the labels.
     e0
         Energies of isolated atoms by symbol, eV.
-    seed, jobs
+    seed, jobs, max_memory
         None where the file does not say.
     """
 
@@ -62,6 +62,7 @@ class Config:
     e0: Mapping[str, float] = field(default_factory=dict)
     seed: int | None = None
     jobs: int | None = None
+    max_memory: float | str | None = None
 
 
 def read_config(path: str | None) -> Config:
@@ -89,6 +90,7 @@ def read_config(path: str | None) -> Config:
             e0=_e0(_table(document, "e0")),
             seed=whole("seed", document["seed"], 0) if "seed" in document else None,
             jobs=threads(document["jobs"]) if "jobs" in document else None,
+            max_memory=_amount(document.get("max_memory")),
         )
 
 
@@ -130,6 +132,11 @@ def _table(parent: Table, key: str, name: str = "") -> Table:
     if not isinstance(value, Mapping):
         name = name or key
         raise ConfigError(f"'{name}' is {value!r} where a table is needed", fix=f"write [{name}] and its keys below it")
+    return value
+
+
+def _amount(value: Any) -> Any:
+    memory("max_memory", value)
     return value
 
 

@@ -19,7 +19,7 @@ from gapkit.cli.plan import SOAP_OPTIONS, make_plan, sigma_text
 from gapkit.cli.report import columns, counted, evaluation_table
 from gapkit.typing import KINDS
 
-OPTIONS = (*SOAP_OPTIONS, *(f"sigma_{kind}" for kind in KINDS), "seed", "jobs")
+OPTIONS = (*SOAP_OPTIONS, *(f"sigma_{kind}" for kind in KINDS), "seed", "jobs", "max_memory")
 """Settings on the command line; those that were not given are absent."""
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from gapkit import Noise, __version__
+from gapkit._check import memory
 from gapkit.cli import evaluate, fit, info
 from gapkit.cli.messages import complain, messages
-from gapkit.errors import GapkitError
+from gapkit.errors import ConfigError, GapkitError
 from gapkit.model.defaults import default_terms
 
 _EPILOG = """\
@@ -31,8 +32,9 @@ examples:
   gapkit fit train.xyz -o si.gap --config si.toml --seed 1
 
 configuration file (TOML; command-line options win over it; every table and key may be left out):
-  seed = 0                    # these two above the first table
+  seed = 0                    # these three above the first table
   jobs = 4
+  max_memory = "2GB"
   [[terms]]                   # terms replace the default ones and add up
   type = "pair"               # r_cut (Å), n_sparse, theta (Å), width (Å), delta (eV)
   r_cut = 5.0
@@ -94,6 +96,14 @@ def _sigma(text: str) -> float | None:
     return None if text.lower() == "none" else _positive(text)
 
 
+def _amount(text: str) -> str:
+    try:
+        memory("--max-memory", text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(error.what) from error
+    return text
+
+
 def _command(commands: Any, module: Any, epilog: str = "") -> argparse.ArgumentParser:
     """A subparser with what all commands share; what it does is said by the module's `run`."""
     name = module.__name__.rpartition(".")[2]
@@ -134,6 +144,7 @@ def _add_fit(commands: Any) -> None:
     setting("--sigma-stress", _sigma, "S", "sigma of virials, eV/atom, or 'none' [{sigma_stress}]")
     setting("--seed", _number(0), "K", "seed of the choice of sparse points [0]")
     setting("--jobs", _number(1, also=-1), "J", "threads, -1 for all cores [one per core, at most 8]")
+    setting("--max-memory", _amount, "SIZE", "ceiling on memory beside the structures, such as 2GB [none]")
     parser.add_argument("--keep-data", action="store_true", help="store what GAP.refit needs, for other sigmas later")
 
 

@@ -59,7 +59,11 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
     jobs, why_jobs = _pick("jobs", options, config, default_jobs())
     why_jobs = "one thread per core, at most 8" if why_jobs == DEFAULT else why_jobs
     last = [Choice("seed", str(seed), why_seed), Choice("jobs", str(jobs), why_jobs)]
-    return Plan(GAP(terms, noise, e0=e0, n_jobs=jobs), seed, [*choices, *of_noise, *of_e0, *last])
+    ceiling, why_ceiling = _pick("max_memory", options, config, None)
+    if ceiling is not None:
+        last.append(Choice("max_memory", str(ceiling), why_ceiling))
+    model = GAP(terms, noise, e0=e0, n_jobs=jobs, max_memory=ceiling)
+    return Plan(model, seed, [*choices, *of_noise, *of_e0, *last])
 
 
 def default_jobs() -> int:

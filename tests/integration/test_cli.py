@@ -98,6 +98,12 @@ def test_same_seed_same_bytes(files: Files, run: Run, tmp_path: Path) -> None:
     assert a != c
 
 
+def test_memory_is_limited_and_said(files: Files, run: Run, tmp_path: Path) -> None:
+    out, _ = run("fit", files.train, "-o", tmp_path / "m.gap", *SMALL, "--max-memory", "500MB")
+    assert re.search(r"^max_memory\s+500MB\s+--max-memory$", out, re.MULTILINE)
+    assert (tmp_path / "m.gap").read_bytes() == files.model.read_bytes()
+
+
 def test_no_options_are_the_defaults_of_python(files: Files, run: Run, tmp_path: Path) -> None:
     """Also with the training data in two files, and messages that name the frame within its file."""
     structures = read_frames(files.train)

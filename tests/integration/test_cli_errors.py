@@ -138,6 +138,7 @@ def test_options_that_contradict_the_config(shared: Path, refused: Any, tmp_path
         (["fit", "a.xyz", "-o", "m.gap", "--n-max", "0"], "'0' is not a whole number of at least 1"),
         (["fit", "a.xyz", "-o", "m.gap", "--n-max", "2.5"], "'2.5' is not a whole number"),
         (["fit", "a.xyz", "-o", "m.gap", "--jobs", "0"], "'0' is not"),
+        (["fit", "a.xyz", "-o", "m.gap", "--max-memory", "2 apples"], "'2 apples' is no amount of memory"),
         (["fit", "a.xyz", "-o", "m.gap", "--r-cut", "inf"], "'inf' is not a positive number"),
         (["fit", "a.xyz", "-o", "m.gap", "--r-cut", "none"], "'none' is not a positive number"),
         (["fit", "a.xyz", "-o", "m.gap", "--sigma-energy", "-1"], "--sigma-energy"),

@@ -13,6 +13,7 @@ from gapkit.cli.config import Config, read_config
 FULL = """
 seed = 3
 jobs = 2
+max_memory = "2GB"
 [[terms]]
 type = "pair"
 r_cut = 4.0
@@ -53,7 +54,7 @@ def read(folder: Path, text: str) -> Config:
 
 def test_everything_that_a_file_can_say(tmp_path: Path) -> None:
     config = read(tmp_path, FULL)
-    assert (config.seed, config.jobs) == (3, 2)
+    assert (config.seed, config.jobs, config.max_memory) == (3, 2, "2GB")
     assert config.noise == {"energy": 0.002, "stress": None}
     assert config.groups == {"crystal": {"forces": 0.05, "energy": None}}
     assert config.keys == Keys(energy="dft_energy", sigma_per_atom=True)
@@ -114,6 +115,7 @@ def test_unknown_names(tmp_path: Path, text: str, what: str, fix: str) -> None:
         ("seed = 1.5", "seed=1.5"),
         ("seed = -1", "seed=-1"),
         ("jobs = 0", "0 is no number of threads"),
+        ("max_memory = 'all'", "max_memory='all' is no amount of memory"),
         ("noise = 1", "'noise' is 1 where a table is needed"),
         ("[noise]\ngroups = 1", "'noise.groups' is 1"),
         ("[noise.groups]\nA = 1", "'noise.groups.A' is 1"),

@@ -201,3 +201,23 @@ def test_copies_and_pickles_work_on_their_own() -> None:
         assert (twin.r_cut, twin.skin) == (4.0, 0.8)
         assert same(twin.pairs(to_frame(crystal(), labels=False)), pairs_of(crystal(), 4.0))
         assert same(kept.pairs(to_frame(atoms, labels=False)), pairs_of(atoms, 4.0))
+
+
+def test_grouped_centres_are_the_same_in_another_order() -> None:
+    """Elements together, many neighbours first; no pair is lost and none changes its place in the whole."""
+    atoms = STRUCTURES["supercell"]()
+    del atoms[[1, 5]]
+    pairs = pairs_of(atoms, 4.0)
+    grouped = pairs.grouped()
+    assert np.array_equal(np.sort(grouped.centres_e), np.arange(len(atoms)))
+    assert np.all(np.diff(grouped.e_p) >= 0)
+    numbers, counts = atoms.numbers[grouped.centres_e], np.bincount(grouped.e_p, minlength=len(atoms))
+    assert np.all(np.diff(numbers) >= 0)
+    assert np.all((np.diff(counts) <= 0) | (np.diff(numbers) > 0))
+    assert np.array_equal(np.sort(grouped.origin_p), pairs.origin_p)
+    for name in ("i_p", "j_p", "r_pc"):
+        assert np.array_equal(getattr(grouped, name), getattr(pairs, name)[grouped.origin_p]), name
+    for element in np.unique(atoms.numbers).tolist():
+        own = grouped.of_species(element)
+        assert set(own.centres_e) == set(np.flatnonzero(atoms.numbers == element))
+        assert np.array_equal(own.r_pc, pairs.r_pc[own.origin_p])

@@ -17,6 +17,8 @@ from structures import Moving, rattled_silicon
 
 import gapkit
 from gapkit import GAP, Noise, SoapTerm, evaluate, read_frames
+from gapkit.atoms.labels import to_frames
+from gapkit.atoms.neighbours import NeighbourList
 
 loaded: dict[str, Any] = {}
 
@@ -75,6 +77,20 @@ def fit(
     return seconds
 
 
+def gflop(file: str, model: str) -> float:
+    """Operations of the cost model of a fit (docstrings of gapkit.gp.design and descriptors.soap_jacobian)."""
+    term = GAP.load(model).state_.terms[0]
+    n_max, neighbours, flop = term.descriptor.basis.n_max, NeighbourList(term.descriptor.reach), 0
+    for frame in to_frames(read_frames(file)):
+        pairs = neighbours.pairs(frame)
+        for channel, points in term.points.items():
+            n_pairs, (m, d) = len(term.descriptor.pairs_of(pairs, channel).e_p), points.x_md.shape
+            partners = n_max * len(term.descriptor.species)
+            flop += 2 * 3 * n_pairs * d * (m + n_max * partners)
+        flop += 2 * (3 * frame.n_atoms + 1) * term.n_columns**2
+    return 1e-9 * flop
+
+
 def load(model: str, cells: list[int] | None = None, file: str | None = None, n_jobs: int = 1) -> None:
     """Read a model, and the structures that it will be called on."""
     loaded["model"] = GAP.load(model)
@@ -107,4 +123,4 @@ def errors(file: str) -> tuple[float, float]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    serve(versions, gemm, fit, load, call, once, errors)
+    serve(versions, gemm, fit, gflop, load, call, once, errors)

@@ -18,7 +18,17 @@ def fit(bench: Bench) -> list[Row]:
     say("errors on the test split")
     with bench.gapkit() as gapkit, bench.quippy() as quippy:
         mine, theirs = _errors(gapkit, own[1].model), _errors(quippy, peer.model)
-    return rows + errors("test MAE of silicon", mine, theirs)
+    return [*rows, _share(bench, own[1]), *errors("test MAE of silicon", mine, theirs)]
+
+
+def _share(bench: Bench, own: OwnFit) -> Row:
+    """How near the fit on one core comes to what dgemm could do at best with the operations of the cost model."""
+    with bench.gapkit() as child:
+        rate = child.ask("gemm", m=2000, k=2000, n=2000)
+        gflop = child.ask("gflop", file=str(bench.folder / f"{bench.silicon().name}.xyz"), model=str(own.model))
+    figure = f"{gflop:.0f} Gflop in {seconds(own.fit_s)}"
+    share = f"{100 * gflop / own.fit_s / rate:.0f} % of dgemm"
+    return Row("fit of silicon, one core: share of dgemm's rate", figure, "", share, "60 %")
 
 
 def _usage(what: str, n: int, own: OwnFit, peer: PeerFit) -> list[Row]:
