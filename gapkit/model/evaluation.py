@@ -15,7 +15,6 @@ from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frames
 from gapkit.baselines.base import reference_energy
 from gapkit.model.gap import GAP
-from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
 from gapkit.model.terms import require_species
 from gapkit.typing import KINDS, FloatArray, Kind
@@ -106,7 +105,7 @@ def evaluate(model: GAP, frames: Iterable[Atoms] | Iterable[Frame], *, keys: Key
     Parameters
     ----------
     model
-        A fitted model; its `n_jobs` is the number of threads.
+        A fitted model; its `n_jobs` is the number of processes.
     frames
         Structures with labels; they are not changed.
     keys
@@ -125,11 +124,10 @@ def evaluate(model: GAP, frames: Iterable[Atoms] | Iterable[Frame], *, keys: Key
     data = to_frames(frames, keys=keys or model.keys or Keys(), require_labels=True)
     require_species(known, data)
 
-    def compare(frame: Frame) -> dict[Kind, Comparison]:
-        return _compare(frame, model.predict_frame(frame, frame.kinds, n_jobs=1), model.e0_) if frame.kinds else {}
-
+    labelled = [frame for frame in data if frame.kinds]
+    predictions = model.predict_frames(labelled, [frame.kinds for frame in labelled])
     bar = tqdm(data, desc="evaluate", unit="frame", disable=None)
-    compared = [part for _, part in zip(bar, ordered_map(compare, data, model.n_jobs), strict=True)]
+    compared = [_compare(frame, next(predictions), model.e0_) if frame.kinds else {} for frame in bar]
     groups = np.array([frame.group for frame in data])
     members = {str(group): np.flatnonzero(groups == group) for group in np.unique(groups)}
     by_group = {g: _merge([data[s] for s in own], [compared[s] for s in own], {}) for g, own in members.items()}

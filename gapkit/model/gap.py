@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -29,13 +29,12 @@ from gapkit.model.archive import damaged, read, write
 from gapkit.model.defaults import default_terms
 from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds, sigmas_of, training_errors
 from gapkit.model.memory import PREDICTION_BYTES, pool_bytes
-from gapkit.model.parallel import ordered_map
-from gapkit.model.predict import evaluate
+from gapkit.model.predict import evaluate, evaluate_many
 from gapkit.model.prediction import WANTED, Prediction
 from gapkit.model.schema import build, describe
 from gapkit.model.state import ModelState
 from gapkit.model.terms import Term, require_species, species_of
-from gapkit.typing import KINDS, FloatArray, Rng
+from gapkit.typing import KINDS, FloatArray, Kind, Rng
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +54,8 @@ class GAP(Parametric):
     keys
         Names of the labels in `info` and `arrays`. None: the usual names.
     n_jobs
-        Threads; -1 for all cores. Over structures in a fit, over blocks of atoms in a prediction.
+        Cores; -1 for all. Threads over structures in a fit; processes, which stay for the next call,
+        over structures or over blocks of atoms in a prediction. Results do not depend on it.
     max_memory
         Ceiling on the memory of a fit or a prediction beside structures and model, as text ('2GB') or
         in bytes; block sizes obey it. None: as much as is useful, which does not grow with the data.
@@ -183,19 +183,15 @@ class GAP(Parametric):
         if isinstance(atoms, Atoms):
             return self.predict_frame(to_frame(atoms, labels=False), want)
         frames = to_frames(atoms, labels=False)
-        return list(ordered_map(lambda f: self.predict_frame(f, want, n_jobs=1), frames, self.n_jobs))
+        return list(self.predict_frames(frames, [_wanted(want, frame) for frame in frames]))
 
     def predict_frame(
         self,
         frame: Frame,
         want: Collection[str] | None = None,
         neighbours: NeighbourList | None = None,
-        n_jobs: int | None = None,
     ) -> Prediction:
-        """Predict a checked structure, with a neighbour list that may be kept from step to step.
-
-        Threads run over blocks of its atoms: `n_jobs`, or those of the model.
-        """
+        """Predict a checked structure, with a neighbour list that may be kept from step to step."""
         state = self._fitted()
         require_species(state.species, [frame])
         return evaluate(
@@ -203,9 +199,19 @@ class GAP(Parametric):
             frame,
             _wanted(want, frame),
             neighbours=neighbours,
-            n_jobs=self.n_jobs if n_jobs is None else n_jobs,
-            max_memory=min(memory("max_memory", self.max_memory), PREDICTION_BYTES),
+            n_jobs=self.n_jobs,
+            max_memory=self._work_bytes(),
         )
+
+    def predict_frames(self, frames: Sequence[Frame], wants: Sequence[Collection[str]]) -> Iterator[Prediction]:
+        """Predict checked structures, what is wanted of each of them, in order."""
+        state = self._fitted()
+        require_species(state.species, frames)
+        return evaluate_many(state, frames, wants, self.n_jobs, self._work_bytes())
+
+    def _work_bytes(self) -> float:
+        """Bytes of the work arrays of a prediction."""
+        return min(memory("max_memory", self.max_memory), PREDICTION_BYTES)
 
     def score(self, frames: Iterable[Atoms], y: Any = None) -> float:
         """Coefficient of determination R², for scikit-learn's searches; 1 is perfect.
@@ -214,17 +220,16 @@ class GAP(Parametric):
         """
         self._fitted()
         data = to_frames(frames, keys=self.keys or Keys(), require_labels=True)
-        forces = [(f.forces_ec, self.predict_frame(f, {"forces"}).forces) for f in data if f.forces_ec is not None]
-        if forces:
-            return _r2(*(np.concatenate([np.ravel(v) for v in side]) for side in zip(*forces, strict=True)))
-        energies = [
-            (f.energy / f.n_atoms, self.predict_frame(f, {"energy"}).energy / f.n_atoms)
-            for f in data
-            if f.energy is not None
-        ]
-        if not energies:
+        kind: Kind = "forces" if any(f.forces_ec is not None for f in data) else "energy"
+        used = [f for f in data if kind in f.kinds]
+        if not used:
             raise DataError("No frame has forces or an energy to score", fix="give frames with one of these labels")
-        return _r2(*(np.array(side) for side in zip(*energies, strict=True)))
+        predicted = list(self.predict_frames(used, [{kind}] * len(used)))
+        if kind == "forces":
+            true = np.concatenate([f.forces_ec.ravel() for f in used if f.forces_ec is not None])
+            return _r2(true, np.concatenate([p.forces.ravel() for p in predicted if p.forces is not None]))
+        size_s = np.array([f.n_atoms for f in used])
+        return _r2(np.array([f.energy for f in used]) / size_s, np.array([p.energy for p in predicted]) / size_s)
 
     def save(self, path: str | os.PathLike[str], *, data: bool = False) -> None:
         """Write one file; with `data`, also the compressed training data that `refit` needs."""

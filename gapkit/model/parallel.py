@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
+from gapkit.numerics.memory import keep_freed_memory
+
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
@@ -35,6 +37,7 @@ def ordered_map(function: Callable[[_A], _B], items: Sequence[_A], n_jobs: int) 
     Small matrix products share threads badly, and results do not depend on `n_jobs` this way. At
     most two results per thread wait for whoever takes them.
     """
+    keep_freed_memory()
     workers = min(n_threads(n_jobs), len(items))
     with _blas().limit(limits=1, user_api="blas"):
         if workers < 2:

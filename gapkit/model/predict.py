@@ -12,14 +12,15 @@ from gapkit.atoms.neighbours import NeighbourList, Pairs
 from gapkit.atoms.pieces import pairs_per_atom, pieces
 from gapkit.gp.term import BLOCK, Covariance, SparseTerm
 from gapkit.model.memory import PREDICTION_BYTES, atoms_at_once, block_size
-from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
 from gapkit.model.state import ModelState
+from gapkit.model.workers import shared_map
 from gapkit.numerics.memory import aligned
 from gapkit.typing import FloatArray
 from gapkit.units import to_voigt
 
 STD_KINDS = frozenset({"energy_std", "energies_std"})
+DERIVATIVES = frozenset({"forces", "stress"})
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def evaluate(
     neighbours
         A list that may be kept from step to step; not used for structures that are done in regions.
     n_jobs
-        Threads over blocks of centres; the result does not depend on it.
+        Processes over blocks of centres; the result does not depend on it.
     max_memory
         Bytes for work arrays: a large structure is done in regions.
     """
@@ -91,12 +92,24 @@ def evaluate(
     )
 
 
+def evaluate_many(
+    state: ModelState, frames: Sequence[Frame], wants: Sequence[Collection[str]], n_jobs: int, max_memory: float
+) -> Iterator[Prediction]:
+    """The same for many structures, in order; processes run over the structures."""
+    tasks = [(frame, frozenset(want), max_memory) for frame, want in zip(frames, wants, strict=True)]
+    return shared_map(_evaluate_task, state, tasks, n_jobs, per_process=8)
+
+
+def _evaluate_task(state: ModelState, task: tuple[Frame, frozenset[str], float]) -> Prediction:
+    frame, want, max_memory = task
+    return evaluate(state, frame, want, max_memory=max_memory)
+
+
 class _Sums:
     """What is summed over the pieces of a structure."""
 
     def __init__(self, state: ModelState, frame: Frame, want: Collection[str], block: int) -> None:
         self._state, self._want, self._size = state, frozenset(want), block
-        self._derivatives = bool(self._want & {"forces", "stress"})
         self.energies_te = np.zeros((len(state.terms), frame.n_atoms))
         self.forces_ec = np.zeros((frame.n_atoms, 3)) if "forces" in want else None
         self.virial_cc = np.zeros((3, 3))
@@ -105,9 +118,11 @@ class _Sums:
 
     def add(self, pairs: Pairs, n_jobs: int) -> None:
         """Add one piece."""
-        gradient_pc = np.empty_like(pairs.r_pc) if self._derivatives else None
+        gradient_pc = np.empty_like(pairs.r_pc) if self._want & DERIVATIVES else None
         blocks = list(_blocks(pairs, self._size))
-        for block, result in zip(blocks, ordered_map(self._block, blocks, n_jobs), strict=True):
+        # pairs are counted within their block, whose results are arrays of their own
+        tasks = [(replace(b, origin_p=np.arange(len(b.e_p))), self._want) for b in blocks]
+        for block, result in zip(blocks, shared_map(_evaluate_block, self._state, tasks, n_jobs), strict=True):
             self.energies_te[:, block.centres_e] = result.energies_te
             if gradient_pc is not None and result.gradient_pc is not None:
                 gradient_pc[block.origin_p] = result.gradient_pc
@@ -120,27 +135,6 @@ class _Sums:
             if self.forces_ec is not None:
                 self.forces_ec += pairs.forces(gradient_pc)
 
-    def _block(self, block: Pairs) -> _BlockResult:
-        """All terms on one block of centres."""
-        state, n_centres = self._state, len(block.centres_e)
-        # pairs are counted within the block, so that threads write to arrays of their own
-        block = replace(block, origin_p=np.arange(len(block.e_p)))
-        energies_te = np.zeros((len(state.terms), n_centres))
-        gradient_pc = np.zeros_like(block.r_pc) if self._derivatives else None
-        covariance = None
-        if self._want & STD_KINDS:
-            covariance = Covariance(aligned(n_centres, len(self.sum_m)), np.zeros(n_centres))
-            covariance.rows_em[:] = 0.0
-        for term, columns, own_e in zip(state.terms, state.slices, energies_te, strict=True):
-            own = None if covariance is None else replace(covariance, rows_em=covariance.rows_em[:, columns])
-            term.accumulate(block, state.posterior.weights_m[columns], own_e, gradient_pc, own)
-        if covariance is None:
-            return _BlockResult(energies_te, gradient_pc, None, None)
-        variance_e = None
-        if "energies_std" in self._want:
-            variance_e = state.posterior.variance(covariance.rows_em, covariance.prior_e)
-        return _BlockResult(energies_te, gradient_pc, variance_e, covariance.rows_em.sum(axis=0))
-
     def energy_std(self, regions: Iterable[Pairs]) -> float:
         """Posterior standard deviation of the total energy, eV: sites of one channel are correlated."""
         everywhere = list(regions)
@@ -148,8 +142,29 @@ class _Sums:
         return float(np.sqrt(self._state.posterior.variance(self.sum_m[None], np.array([prior]))[0]))
 
 
+def _evaluate_block(state: ModelState, task: tuple[Pairs, frozenset[str]]) -> _BlockResult:
+    """All terms on one block of centres."""
+    block, want = task
+    n_centres, n_columns = len(block.centres_e), len(state.posterior.weights_m)
+    energies_te = np.zeros((len(state.terms), n_centres))
+    gradient_pc = np.zeros_like(block.r_pc) if want & DERIVATIVES else None
+    covariance = None
+    if want & STD_KINDS:
+        covariance = Covariance(aligned(n_centres, n_columns), np.zeros(n_centres))
+        covariance.rows_em[:] = 0.0
+    for term, columns, own_e in zip(state.terms, state.slices, energies_te, strict=True):
+        own = None if covariance is None else replace(covariance, rows_em=covariance.rows_em[:, columns])
+        term.accumulate(block, state.posterior.weights_m[columns], own_e, gradient_pc, own)
+    if covariance is None:
+        return _BlockResult(energies_te, gradient_pc, None, None)
+    variance_e = None
+    if "energies_std" in want:
+        variance_e = state.posterior.variance(covariance.rows_em, covariance.prior_e)
+    return _BlockResult(energies_te, gradient_pc, variance_e, covariance.rows_em.sum(axis=0))
+
+
 def _blocks(pairs: Pairs, size: int) -> Iterator[Pairs]:
-    """Blocks of centres that are alike, of equal size and, for two threads, of even number."""
+    """Blocks of centres that are alike, of equal size and, for two processes, of even number."""
     n_centres = len(pairs.centres_e)
     twice = -(-n_centres // (2 * size))
     return pairs.grouped().blocks(-(-n_centres // (2 * twice)) if n_centres > size else size)

@@ -111,15 +111,6 @@ def rattled(*repeat: int) -> Atoms:
 WANT = {"energy", "energies", "forces", "stress", "energies_std"}
 
 
-@pytest.mark.parametrize("atoms", [rattled(6, 5, 5), rattled(1, 1, 1), rattled(3, 3, 3)], ids=["300", "2", "54"])
-def test_threads_change_no_bit(atoms: Atoms) -> None:
-    one, more = deepcopy(fitted()), deepcopy(fitted())
-    more.n_jobs = 3
-    first, second = one.predict(atoms, WANT), more.predict(atoms, WANT)
-    for name in WANT:
-        assert np.array_equal(getattr(first, name), getattr(second, name)), name
-
-
 def test_memory_ceiling_changes_nothing_but_memory() -> None:
     """Work arrays below the ceiling, which is far below what is used without one; the same numbers."""
     atoms, free, tight = rattled(12, 12, 12), fitted(), deepcopy(fitted())
