@@ -84,12 +84,16 @@ class Spectra:
         c = self._channels[l]
         return np.concatenate([self._sums(l), c], axis=1) if self.basis.mode == "mu1nu1" else c
 
-    def pull(self, gp_ef: FloatArray) -> FloatArray:
-        """∂E/∂r of every pair, shape (P, 3), from ∂E/∂p with features sorted by l."""
+    def unfolded(self, gp_ef: FloatArray) -> FloatArray:
+        """H with ∂E/∂c_a = Σ_b H_l[a, b] c_b, shape (E, l_max+1, S·n_max, B), from ∂E/∂p with features sorted by l."""
         index, factor = self.basis.unfolding
         padded = np.zeros((len(gp_ef), gp_ef.shape[1] + 1))
         np.multiply(gp_ef, factor, out=padded[:, :-1])
-        unfolded = np.take(padded, index.ravel(), axis=1).reshape(len(padded), *index.shape)
+        return np.take(padded, index.ravel(), axis=1).reshape(len(padded), *index.shape)
+
+    def pull(self, gp_ef: FloatArray) -> FloatArray:
+        """∂E/∂r of every pair, shape (P, 3), from ∂E/∂p with features sorted by l."""
+        unfolded = self.unfolded(gp_ef)
         return self.expansion.contract(
             [(unfolded[:, l] @ self.partners(l)).reshape(c.shape) for l, c in enumerate(self.expansion.density)]
         )
@@ -147,8 +151,8 @@ class SoapSites:
             raise TypeError("the Jacobian is contracted with sparse points: evaluate the sites with points")
         spectra = self.spectra
         partners = [spectra.partners(l) for l in range(spectra.basis.l_max + 1)]
-        norm_slope_pc = spectra.pull(spectra.sorted_ef / spectra.norm_e[:, None])
-        return SoapJacobian(spectra.expansion, partners, self.x_sd, spectra.norm_e, norm_slope_pc, self._points)
+        unit_elab = spectra.unfolded(spectra.sorted_ef / spectra.norm_e[:, None])
+        return SoapJacobian(spectra.expansion, partners, self.x_sd, spectra.norm_e, unit_elab, self._points)
 
 
 class SoapTogether:

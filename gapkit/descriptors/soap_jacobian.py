@@ -37,8 +37,10 @@ class SoapJacobian:
         Expansion of the block, each bucket of one species.
     partners
         Coefficients c_b per l, shape (E, B, 2l+1).
-    x_sd, norm_e, norm_slope_pc
-        q, |p| and ∂|p|/∂r of every pair.
+    x_sd, norm_e
+        q and |p|.
+    unit_elab
+        p/|p|, unfolded as in ∂|p|/∂c_a = Σ_b H_l[a, b] c_b, shape (E, l_max+1, S·n_max, B).
     points
         The sparse points.
     """
@@ -49,10 +51,10 @@ class SoapJacobian:
         partners: Sequence[FloatArray],
         x_sd: FloatArray,
         norm_e: FloatArray,
-        norm_slope_pc: FloatArray,
+        unit_elab: FloatArray,
         points: SoapPoints,
     ) -> None:
-        self._partners, self._points = partners, points
+        self._partners, self._points, self._unit_elab = partners, points, unit_elab
         self._maps = joined_maps(expansion.basis.l_max)
         real = [b.pair_g if b.real_g is None else b.pair_g[b.real_g] for b in expansion.buckets]
         self.pair_q: IntArray = np.concatenate([np.empty(0, dtype=np.int64), *real])
@@ -65,7 +67,7 @@ class SoapJacobian:
         done = 0
         for bucket, pair in zip(expansion.buckets, real, strict=True):
             norm = norm_e[expansion.pairs.e_p[bucket.pair_g]]
-            local, turn = self._local(bucket, seen_sx, norm), _turn(bucket, norm_slope_pc, norm)
+            local, turn = self._local(bucket, seen_sx, norm)
             if bucket.real_g is not None:
                 local, turn = np.take(local, bucket.real_g, axis=1), turn[bucket.real_g]
             np.matmul(turn, local.transpose(1, 0, 2), out=self.rows_qcx[done : done + len(pair)])
@@ -78,19 +80,41 @@ class SoapJacobian:
         # one large GEMM: numpy would multiply a 3-index array slice by slice
         return (rows_qcx.reshape(-1, rows_qcx.shape[2]) @ self._points.x_md.T).reshape(*rows_qcx.shape[:2], -1)
 
-    def _local(self, bucket: Bucket, seen_sx: FloatArray, norm_g: FloatArray) -> FloatArray:
-        """∂p/|p| along and across r, then q itself, met by the map or the points: shape (4, G·P, X)."""
+    def _local(self, bucket: Bucket, seen_sx: FloatArray, norm_g: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Rows in the frame of the pair, and what makes Cartesian rows of ∂q of them.
+
+        ∂p/|p| along and across r, then q itself, met by the map or the points: shape (4, G·P, X).
+        Directions, and -∂|p|/|p| for q: shape (G·P, 3, 4).
+        """
         points, blocks = self._points, self._points.unfolded[bucket.s_g[0]]
         mapped, slots = points.map_fd is not None, len(bucket.pair_g)
         local = np.empty((4, slots, seen_sx.shape[1]))
         local[3] = np.repeat(seen_sx[bucket.e_g], bucket.shape[1], axis=0)
-        across = _across(bucket.unit_cg)
+        directions = (bucket.unit_cg, *_across(bucket.unit_cg))
+        slope_kg = np.zeros((3, slots))
         scratch = aligned(3, len(blocks[0]), min(slots, _outer_step(len(blocks[0]))))
         for l, block in enumerate(blocks):
-            radial, angular = _radial(bucket, l, norm_g), self._angular(bucket, l, across)
+            radial, angular = _radial(bucket, l, norm_g), self._angular(bucket, l, directions[1:])
+            slope_kg += self._norm_slope(bucket, l, radial, angular)
             out = local[:3, :, points.columns_l[l]] if mapped else local[:3]
             _outer_products(radial, angular, block, scratch, out, add=l > 0 and not mapped)
-        return local
+        turn = np.empty((slots, 3, 4))
+        for k, direction_cg in enumerate(directions):
+            turn[:, :, k] = direction_cg.T
+        np.matmul(turn[:, :, :3], -slope_kg.T[:, :, None], out=turn[:, :, 3:])
+        return local, turn
+
+    def _norm_slope(self, bucket: Bucket, l: int, radial: FloatArray, angular: FloatArray) -> FloatArray:
+        """What one l adds to ∂|p|/|p| along and across r, shape (3, G·P)."""
+        n, shape = bucket.basis.n_max, bucket.shape
+        channel = slice(bucket.s_g[0] * n, (bucket.s_g[0] + 1) * n)
+        seen = aligned(3, n, len(bucket.pair_g))
+        np.matmul(
+            self._unit_elab[bucket.e_g, l, channel],
+            angular.reshape(3, -1, *shape).transpose(0, 2, 1, 3),
+            out=seen.reshape(3, n, *shape).transpose(0, 2, 1, 3),
+        )
+        return np.einsum("kng,kng->kg", radial, seen)
 
     def _angular(self, bucket: Bucket, l: int, across: Sequence[FloatArray]) -> FloatArray:
         """A_b and its slopes across, shape (3, B, G·P)."""
@@ -150,12 +174,3 @@ def _across(unit_cg: FloatArray) -> tuple[FloatArray, FloatArray]:
     first = np.cross(unit_cg, helper, axis=0)
     first /= np.sqrt(np.einsum("cg,cg->g", first, first))
     return first, np.cross(unit_cg, first, axis=0)
-
-
-def _turn(bucket: Bucket, norm_slope_pc: FloatArray, norm_g: FloatArray) -> FloatArray:
-    """What makes Cartesian rows of ∂q of the local rows: directions, and -∂|p|/|p| for q; shape (G·P, 3, 4)."""
-    turn = np.empty((len(bucket.pair_g), 3, 4))
-    for k, direction_cg in enumerate((bucket.unit_cg, *_across(bucket.unit_cg))):
-        turn[:, :, k] = direction_cg.T
-    turn[:, :, 3] = -norm_slope_pc[bucket.pair_g] / norm_g[:, None]
-    return turn

@@ -30,7 +30,7 @@ class Sizes:
     cells: tuple[int, int, int] = (6, 6, 4)
     rounds: int = 7
     snap_steps: int = 50
-    organic_frames: int = 25
+    organic_frames: int = 50
     organic_all: int | None = None
     organic_n: int = 8
     organic_l: int = 6
