@@ -155,7 +155,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the errors as JSON (meV/atom, eV/Å, GPa)")
     parser.add_argument("--plot", metavar="FILE.png", help="draw predictions against labels (.png, .pdf, .svg)")
     parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
-    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
+    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
 
 
 def _add_info(commands: Any) -> None:

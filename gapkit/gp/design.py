@@ -2,10 +2,17 @@
 
     energy  Σ_e k(e, m)         force  F_j = -Σ_p ∂k/∂r_p         virial  Σ_p r_p ⊗ ∂k/∂r_p
 
-Cost of one block of S environments with P neighbours, D features and M sparse points, in flops:
-3·S·P·D·M·2 for the GEMM of the derivative rows with the points (nine tenths of a fit),
-3·S·P·M·2 to weight and sum them. All derivative rows that move one atom are handled together,
-so that the products are summed while they are in the cache and no array of S·P·M is formed.
+Cost of P neighbour pairs with D columns (features, or the space of the sparse points) and M points:
+
+    flops   6·P·D·M           product of the derivative rows with the points: about three quarters of a fit
+            6·P·D·n·B         rows of SOAP (see `gapkit.descriptors.soap_jacobian`; n radial functions, B partners)
+            6·P·M             to weight the products and sum them
+            2·n·M²            QR of the n rows of a structure (`gapkit.numerics.factor`)
+    bytes   24·P·D, twice     rows, written and gathered; those of one block stay below `BLOCK_BYTES`
+            24·_BATCH·M       products, summed while they are in the cache; no array of P·M is formed
+
+All derivative rows that move one atom are handled together. `tests/benchmarks/compare_peers.py` measures the
+time of a fit against these operations at the rate of dgemm.
 """
 
 from __future__ import annotations
