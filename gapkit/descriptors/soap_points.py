@@ -48,19 +48,19 @@ class SoapPoints:
     @classmethod
     def compress(cls, basis: SoapBasis, x_mf: FloatArray) -> SoapPoints:
         """Points of normalised SOAP vectors, shape (M, F), projected if that saves work."""
-        threshold = (PROJECTION_TOLERANCE if len(x_mf) > FEW else 1e-12) * np.linalg.norm(x_mf, 2)
-        map_columns, widths = [], []
-        for l in range(basis.l_max + 1):
-            own = basis.features_of(l)
-            _, values, vt = np.linalg.svd(x_mf[:, own], full_matrices=False)
-            kept = vt[values > threshold].T
-            column = np.zeros((basis.n_features, kept.shape[1]))
-            column[own] = kept
-            map_columns.append(column)
-            widths.append(kept.shape[1])
+        gram = x_mf @ x_mf.T if len(x_mf) < basis.n_features else x_mf.T @ x_mf
+        largest = np.sqrt(np.linalg.eigvalsh(gram)[-1])
+        threshold = (PROJECTION_TOLERANCE if len(x_mf) > FEW else 1e-12) * largest
+        parts_l = [x_mf[:, basis.features_of(l)] for l in range(basis.l_max + 1)]
+        widths = [int((np.linalg.svd(part, compute_uv=False) > threshold).sum()) for part in parts_l]
         unfolded, rank = basis.n_max * basis.unfolding[0].shape[2], sum(widths)
         if (unfolded + len(x_mf)) * rank >= unfolded * (basis.l_max + 1) * len(x_mf):
             return cls(basis, x_mf)
+        map_columns = []
+        for l, (part, width) in enumerate(zip(parts_l, widths, strict=True)):
+            column = np.zeros((basis.n_features, width))
+            column[basis.features_of(l)] = np.linalg.svd(part, full_matrices=False)[2][:width].T
+            map_columns.append(column)
         map_fd = np.hstack(map_columns)
         return cls(basis, x_mf @ map_fd, map_fd, tuple(widths))
 
