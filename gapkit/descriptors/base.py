@@ -160,3 +160,9 @@ class Apart:
     def gradient(self) -> FloatArray:
         """∂E/∂r of all pairs of the block, shape (P, 3)."""
         return self._gradient_pc
+
+
+def together(descriptor: Descriptor, pairs: Pairs) -> Together:
+    """All channels of one block: by the descriptor's own method if it has one."""
+    make = getattr(descriptor, "together", None)
+    return Apart(descriptor, pairs) if make is None else make(pairs)

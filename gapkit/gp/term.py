@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.base import Apart, Descriptor, Points, Sites, Together
+from gapkit.descriptors.base import Descriptor, Points, Sites, together
 from gapkit.kernels.base import Kernel
 from gapkit.numerics.memory import aligned
 from gapkit.typing import FloatArray, IntArray
@@ -108,9 +108,9 @@ class SparseTerm:
         """
         columns = self.columns
         for block in pairs.blocks(BLOCK):
-            together = self._together(block)
+            everything = together(self.descriptor, block)
             for channel, points in self.points.items():
-                sites = together.sites(channel, points)
+                sites = everything.sites(channel, points)
                 if sites is None or not len(sites.x_sd):
                     continue
                 here, y_md = columns[channel], points.x_md
@@ -128,15 +128,11 @@ class SparseTerm:
                 if gx_sd is not None:
                     if sites.weight_s is not None:
                         gx_sd *= sites.weight_s[:, None]
-                    together.add(sites, gx_sd, None if sites.weight_s is None else bare_s)
+                    everything.add(sites, gx_sd, None if sites.weight_s is None else bare_s)
             if gradient_pc is not None:
-                gradient_pc[together.origin_p] += together.gradient()
+                gradient_pc[everything.origin_p] += everything.gradient()
         if covariance is not None:
             self._add_unknown(pairs, covariance.prior_e)
-
-    def _together(self, block: Pairs) -> Together:
-        make = getattr(self.descriptor, "together", None)
-        return Apart(self.descriptor, block) if make is None else make(block)
 
     def _add_unknown(self, pairs: Pairs, prior_e: FloatArray) -> None:
         """Add the prior variance of channels without sparse points: what no data speak of has its full variance."""

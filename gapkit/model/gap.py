@@ -113,7 +113,7 @@ class GAP(Parametric):
             raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
         ceiling = memory("max_memory", self.max_memory)
         pool = pool_bytes(ceiling)
-        chosen = [term.choose(f"{_label(term)}{k}", data, random, pool) for k, term in enumerate(terms)]
+        chosen = [term.choose(f"{_label(term)}{k}", data, random, pool, self.n_jobs) for k, term in enumerate(terms)]
         kinds = {k for k in KINDS for group in {f.group for f in data} if noise.sigma(group, k) is not None}
         rows = compress(data, chosen, e0, kinds, noise, self.n_jobs, ceiling)
         prior_mm = prior_factor(chosen)

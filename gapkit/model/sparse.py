@@ -18,6 +18,7 @@ from gapkit.atoms.labels import read_frames, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.descriptors.base import Descriptor
 from gapkit.errors import ConfigError, DataError, nearest
+from gapkit.model.parallel import ordered_map
 from gapkit.numerics.select import METHODS, POOL_BYTES, select
 from gapkit.typing import BoolArray, FloatArray
 
@@ -57,6 +58,7 @@ def choose_environments(
     rng: np.random.Generator,
     known: Mapping[Channel, FloatArray],
     pool_bytes: float = POOL_BYTES,
+    n_jobs: int = 1,
 ) -> dict[Channel, FloatArray]:
     """Descriptor vectors of the sparse points of each channel, shape (M, F).
 
@@ -68,6 +70,8 @@ def choose_environments(
         A name of `gapkit.numerics.select.METHODS`, or a file (see `SoapTerm`).
     pool_bytes
         Descriptors of candidate environments are kept below this, by drawing among them.
+    n_jobs
+        Threads over structures.
     """
     if not isinstance(method, (str, os.PathLike)):
         raise ConfigError(f"method={method!r} is no name", fix=nearest(str(method), METHODS) + ", or give a file")
@@ -75,7 +79,7 @@ def choose_environments(
         if quotas:
             raise ConfigError("quotas do not apply to sparse points from a file", fix="leave quotas or the file out")
         return _from_file(descriptor, Path(method), wanted)
-    pool, groups = _candidates(descriptor, wanted, frames, rng, pool_bytes)
+    pool, groups = _candidates(descriptor, wanted, frames, rng, pool_bytes, n_jobs)
     chosen = {}
     for channel, n in wanted.items():
         new = _differ(pool[channel], known[channel])
@@ -105,9 +109,9 @@ def _candidates(
     frames: Sequence[Frame],
     rng: np.random.Generator,
     pool_bytes: float = POOL_BYTES,
+    n_jobs: int = 1,
 ) -> tuple[dict[Channel, FloatArray], dict[Channel, list[str]]]:
     """Descriptors and groups of at most as many environments per channel as fit into the pool."""
-    neighbours = NeighbourList(descriptor.reach)
     keep: dict[Channel, np.ndarray] = {}
     for channel, n in wanted.items():
         total = sum(int((f.numbers_e == channel[0]).sum()) for f in frames)
@@ -118,26 +122,35 @@ def _candidates(
             mask[:] = False
             mask[rng.choice(total, most, replace=False)] = True
         keep[channel] = mask
+    tasks, seen = [], dict.fromkeys(wanted, 0)
+    for frame in frames:
+        chosen_e = np.zeros(frame.n_atoms, dtype=bool)
+        for channel in wanted:
+            own = np.flatnonzero(frame.numbers_e == channel[0])
+            chosen_e[own] = keep[channel][seen[channel] : seen[channel] + len(own)]
+            seen[channel] += len(own)
+        if chosen_e.any():
+            tasks.append((frame, chosen_e))
     rows: dict[Channel, list[FloatArray]] = {c: [] for c in wanted}
     groups: dict[Channel, list[str]] = {c: [] for c in wanted}
-    seen = dict.fromkeys(wanted, 0)
-    for frame in frames:
-        pairs = None
-        for channel in wanted:
-            mine = frame.numbers_e == channel[0]
-            count = int(mine.sum())
-            use = keep[channel][seen[channel] : seen[channel] + count]
-            seen[channel] += count
-            if not use.any():
-                continue
-            pairs = neighbours.pairs(frame) if pairs is None else pairs
-            centres = np.zeros(frame.n_atoms, dtype=bool)
-            centres[np.flatnonzero(mine)[use]] = True
-            part = descriptor.pairs_of(pairs.of_centres(centres), channel)
-            for block in part.blocks(256):
-                rows[channel].append(descriptor.sites(block, channel).x_sd)
-            groups[channel] += [frame.group] * int(use.sum())
+
+    def features(task: tuple[Frame, BoolArray]) -> list[tuple[Channel, FloatArray]]:
+        return _features(descriptor, list(wanted), *task)
+
+    for (frame, _), found in zip(tasks, ordered_map(features, tasks, n_jobs), strict=True):
+        for channel, x_sd in found:
+            rows[channel].append(x_sd)
+            groups[channel] += [frame.group] * len(x_sd)
     return {c: np.concatenate(r) for c, r in rows.items()}, groups
+
+
+def _features(
+    descriptor: Descriptor, channels: Sequence[Channel], frame: Frame, chosen_e: BoolArray
+) -> list[tuple[Channel, FloatArray]]:
+    """Descriptors of the chosen centres of a frame, by channel."""
+    pairs = NeighbourList(descriptor.reach).pairs(frame).of_centres(chosen_e)
+    blocks = ((c, block) for c in channels for block in descriptor.pairs_of(pairs, c).blocks(256))
+    return [(c, descriptor.sites(block, c).x_sd) for c, block in blocks if len(block.centres_e)]
 
 
 def _width(descriptor: Descriptor, channel: Channel, frames: Sequence[Frame]) -> int:

@@ -34,7 +34,7 @@ class Term(Protocol):
     """What a model needs of the settings of a term."""
 
     def choose(
-        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES
+        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES, n_jobs: int = 1
     ) -> SparseTerm:
         """Choose sparse points among the environments of the frames, of which `pool` bytes are looked at."""
         ...
@@ -98,7 +98,7 @@ class SoapTerm(Parametric):
         return soap_descriptor(soap_basis(arguments), self.engine)
 
     def choose(
-        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES
+        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES, n_jobs: int = 1
     ) -> SparseTerm:
         """Choose sparse points among the environments of the frames, of which `pool` bytes are looked at."""
         kernel, delta = DotProduct(self.zeta), positive("SoapTerm.delta", self.delta, "eV")
@@ -108,7 +108,7 @@ class SoapTerm(Parametric):
         extra = 0 if self.quotas else 1
         wanted = {c: max(1, n - extra) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
         isolated = _isolated(descriptor)
-        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated, pool)
+        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated, pool, n_jobs)
         for channel, x_mf in chosen.items():
             width = isolated[channel].shape[1]
             if x_mf.shape[1] != width:
@@ -155,7 +155,7 @@ class PairTerm(Parametric):
         self.delta = delta
 
     def choose(
-        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES
+        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES, n_jobs: int = 1
     ) -> SparseTerm:
         """Sparse distances for the pairs of species that occur."""
         r_cut, width = positive("PairTerm.r_cut", self.r_cut, "Å"), positive("PairTerm.width", self.width, "Å")
