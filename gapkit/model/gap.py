@@ -58,7 +58,8 @@ class GAP(Parametric):
         over structures or over blocks of atoms in a prediction. Results do not depend on it.
     max_memory
         Ceiling on the memory of a fit or a prediction beside structures and model, as text ('2GB') or
-        in bytes; block sizes obey it. None: as much as is useful, which does not grow with the data.
+        in bytes; block sizes obey it. BLAS and the allocator keep up to 60 MB per thread beside it.
+        None: as much as is useful, which does not grow with the data.
 
     Attributes
     ----------
