@@ -12,8 +12,8 @@ from gapkit._check import not_negative
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.errors import ConfigError, DataError
-from gapkit.model.gap import GAP, has_stress
-from gapkit.model.prediction import Prediction
+from gapkit.model.gap import GAP
+from gapkit.model.prediction import Prediction, has_stress
 
 
 class GAPCalculator(Calculator):

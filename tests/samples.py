@@ -13,11 +13,12 @@ from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import GAP, Noise, PairTerm, SoapTerm
+from gapkit.model.prediction import WANTED
 
 KINDS = ("energy", "forces", "stress")
 E0 = {"Si": -2.5, "C": -1.25}
 R_CUT = 3.6
-EVERYTHING = frozenset({"energy", "energies", "forces", "stress", "energy_std", "energies_std"})
+EVERYTHING = frozenset(WANTED)
 
 
 def soap_arguments(**changes: Any) -> dict[str, Any]:
@@ -102,5 +103,6 @@ def fitted_two() -> GAP:
 def numbers(model: GAP, atoms: Atoms | None = None) -> np.ndarray:
     """Everything that a model says about a periodic structure, as one vector."""
     p = model.predict(crystal(9) if atoms is None else atoms, EVERYTHING)
-    parts = (p.energy, p.energies, p.forces, p.stress, p.energy_std, p.energies_std, list(p.by_term.values()))
+    stds = (p.energy_epistemic_std, p.energies_epistemic_std, p.forces_std, p.stress_std, p.extrapolation)
+    parts = (p.energy, p.energies, p.forces, p.stress, *stds, list(p.by_term.values()))
     return np.concatenate([np.ravel(part) for part in parts])

@@ -119,8 +119,8 @@ class Descriptor(Protocol):
 class Together(Protocol):
     """The sites of all channels of one block, whose gradients are pulled back at once.
 
-    A descriptor whose channels share work returns one from a method ``together(pairs)``, where
-    `pairs` are those of some centres; without that method, channels are evaluated one by one.
+    A descriptor whose channels share work returns one from a method ``together(pairs, n_energies)``,
+    where `pairs` are those of some centres; without that method, channels are evaluated one by one.
     """
 
     origin_p: IntArray
@@ -129,22 +129,22 @@ class Together(Protocol):
         """The `Sites` of one channel; None if there are none."""
         ...
 
-    def add(self, sites: Any, gx_sd: FloatArray, gw_s: FloatArray | None) -> None:
-        """Take ∂E/∂x and ∂E/∂w of the sites of one channel."""
+    def add(self, sites: Any, gx_ksd: FloatArray, gw_ks: FloatArray | None) -> None:
+        """Take ∂E/∂x and ∂E/∂w of the sites of one channel, for K energies."""
         ...
 
     def gradient(self) -> FloatArray:
-        """∂E/∂r of the pairs `origin_p` from all that was added, shape (P, 3)."""
+        """∂E/∂r of the pairs `origin_p` from all that was added, shape (K, P, 3)."""
         ...
 
 
 class Apart:
     """The same for a descriptor whose channels have nothing in common."""
 
-    def __init__(self, descriptor: Descriptor, pairs: Pairs) -> None:
+    def __init__(self, descriptor: Descriptor, pairs: Pairs, n_energies: int = 1) -> None:
         self._descriptor, self._pairs = descriptor, pairs
         self.origin_p: IntArray = pairs.origin_p
-        self._gradient_pc = np.zeros_like(pairs.r_pc)
+        self._gradient_kpc = np.zeros((n_energies, *pairs.r_pc.shape))
         self._local: IntArray = np.arange(len(pairs.e_p))
 
     def sites(self, channel: tuple[int, ...], points: Any) -> Sites | None:
@@ -153,16 +153,26 @@ class Apart:
         self._local = part.origin_p
         return self._descriptor.sites(part, channel, points) if len(part.centres_e) else None
 
-    def add(self, sites: Sites, gx_sd: FloatArray, gw_s: FloatArray | None) -> None:
-        """Pull back the gradient of the sites that were asked for last."""
-        self._gradient_pc[self._local] += sites.pullback(gx_sd, gw_s)
+    def add(self, sites: Sites, gx_ksd: FloatArray, gw_ks: FloatArray | None) -> None:
+        """Pull back the gradients of the sites that were asked for last."""
+        for k, gx_sd in enumerate(gx_ksd):
+            self._gradient_kpc[k, self._local] += sites.pullback(gx_sd, None if gw_ks is None else gw_ks[k])
 
     def gradient(self) -> FloatArray:
-        """∂E/∂r of all pairs of the block, shape (P, 3)."""
-        return self._gradient_pc
+        """∂E/∂r of all pairs of the block, shape (K, P, 3)."""
+        return self._gradient_kpc
 
 
-def together(descriptor: Descriptor, pairs: Pairs) -> Together:
-    """All channels of one block: by the descriptor's own method if it has one."""
+def together(descriptor: Descriptor, pairs: Pairs, n_energies: int = 1) -> Together:
+    """All channels of one block, for K energies: by the descriptor's own method if it has one."""
     make = getattr(descriptor, "together", None)
-    return Apart(descriptor, pairs) if make is None else make(pairs)
+    return Apart(descriptor, pairs, n_energies) if make is None else make(pairs, n_energies)
+
+
+def whole(descriptor: Descriptor) -> Any:
+    """What `sites` takes for features and Jacobians in the full space, when no sparse point may project them.
+
+    A descriptor whose Jacobian is always met by points has a method ``whole()``; others need none.
+    """
+    make = getattr(descriptor, "whole", None)
+    return None if make is None else make()

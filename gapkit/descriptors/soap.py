@@ -32,13 +32,17 @@ class Soap(CentredOnAtoms):
         """Normalised features of the centres, in the space of the sparse points if given."""
         return SoapSites(Spectra(self.basis, pairs), np.arange(len(pairs.centres_e)), points)
 
-    def together(self, pairs: Pairs) -> SoapTogether:
+    def together(self, pairs: Pairs, n_energies: int = 1) -> SoapTogether:
         """The sites of all channels at once: one expansion serves all central species."""
-        return SoapTogether(Spectra(self.basis, pairs.within(self.reach), mixed=True))
+        return SoapTogether(Spectra(self.basis, pairs.within(self.reach), mixed=True), n_energies)
 
     def points(self, x_md: FloatArray) -> SoapPoints:
         """Sparse points from normalised SOAP vectors, shape (M, F)."""
         return SoapPoints.compress(self.basis, x_md)
+
+    def whole(self) -> SoapPoints:
+        """No points, and the space of all features."""
+        return SoapPoints.whole(self.basis)
 
 
 class Spectra:
@@ -110,7 +114,7 @@ class SoapSites:
         self.centre_s = spectra.pairs.centres_e if whole else spectra.pairs.centres_e[rows]
         self._sorted_sf = spectra.sorted_ef if whole else spectra.sorted_ef[rows]
         self._norm_s = spectra.norm_e if whole else spectra.norm_e[rows]
-        self._map = None if points is None or points.map_fd is None else points
+        self._map = points if points is not None and points.mapped else None
         self.x_sd = self.full_sd if self._map is None else self._projected(self._map)
 
     @property
@@ -158,10 +162,10 @@ class SoapSites:
 class SoapTogether:
     """Sites of all channels of one block, whose gradients are pulled back together."""
 
-    def __init__(self, spectra: Spectra) -> None:
+    def __init__(self, spectra: Spectra, n_energies: int) -> None:
         self._spectra = spectra
         self._numbers_e = spectra.pairs.numbers_e[spectra.pairs.centres_e]
-        self._gp_ef = np.zeros_like(spectra.sorted_ef)
+        self._gp_kef = np.zeros((n_energies, *spectra.sorted_ef.shape))
         self.origin_p = spectra.pairs.origin_p
 
     def sites(self, channel: Channel, points: Any) -> SoapSites | None:
@@ -169,10 +173,11 @@ class SoapTogether:
         rows = np.flatnonzero(self._numbers_e == channel[0])
         return SoapSites(self._spectra, rows, points) if len(rows) else None
 
-    def add(self, sites: SoapSites, gx_sd: FloatArray, gw_s: FloatArray | None) -> None:
-        """Take ∂E/∂x of the sites of one channel."""
-        self._gp_ef[sites.rows] = sites.by_spectrum(gx_sd)
+    def add(self, sites: SoapSites, gx_ksd: FloatArray, gw_ks: FloatArray | None) -> None:
+        """Take ∂E/∂x of the sites of one channel, for K energies."""
+        for gp_ef, gx_sd in zip(self._gp_kef, gx_ksd, strict=True):
+            gp_ef[sites.rows] = sites.by_spectrum(gx_sd)
 
     def gradient(self) -> FloatArray:
-        """∂E/∂r of the pairs `origin_p` from all that was added, shape (P, 3)."""
-        return self._spectra.pull(self._gp_ef)
+        """∂E/∂r of the pairs `origin_p` from all that was added, shape (K, P, 3)."""
+        return np.stack([self._spectra.pull(gp_ef) for gp_ef in self._gp_kef])

@@ -62,7 +62,7 @@ class SoapJacobian:
         self.along_qc: FloatArray | None = None  # q is a unit vector: q·∂q = 0
         self.weight_slope_qc: FloatArray | None = None
         # rows of ∂q in the space of the map, or of ∂q·x_m where there is no map
-        seen_sx = x_sd if points.map_fd is not None else x_sd @ points.x_md.T
+        seen_sx = x_sd if points.mapped else x_sd @ points.x_md.T
         self.rows_qcx: FloatArray = np.empty((len(self.pair_q), 3, seen_sx.shape[1]))
         done = 0
         for bucket, pair in zip(expansion.buckets, real, strict=True):
@@ -75,7 +75,7 @@ class SoapJacobian:
 
     def meet(self, rows_qcx: FloatArray) -> FloatArray:
         """Rows met by the sparse points, shape (Q, 3, M)."""
-        if self._points.map_fd is None:
+        if not self._points.mapped:
             return rows_qcx
         # one large GEMM: numpy would multiply a 3-index array slice by slice
         return (rows_qcx.reshape(-1, rows_qcx.shape[2]) @ self._points.x_md.T).reshape(*rows_qcx.shape[:2], -1)
@@ -87,7 +87,7 @@ class SoapJacobian:
         Directions, and -∂|p|/|p| for q: shape (G·P, 3, 4).
         """
         points, blocks = self._points, self._points.unfolded[bucket.s_g[0]]
-        mapped, slots = points.map_fd is not None, len(bucket.pair_g)
+        mapped, slots = points.mapped, len(bucket.pair_g)
         local = np.empty((4, slots, seen_sx.shape[1]))
         local[3] = np.repeat(seen_sx[bucket.e_g], bucket.shape[1], axis=0)
         directions = (bucket.unit_cg, *_across(bucket.unit_cg))

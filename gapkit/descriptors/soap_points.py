@@ -35,7 +35,7 @@ class SoapPoints:
     x_md
         Points, shape (M, D).
     map_fd
-        Orthonormal map, block-diagonal in l, shape (F, D); None where it would not pay.
+        Orthonormal map, block-diagonal in l, shape (F, D); None where it would not pay, and for the `whole` space.
     widths_l
         Number of columns of each block of the map.
     """
@@ -64,6 +64,17 @@ class SoapPoints:
         map_fd = np.hstack(map_columns)
         return cls(basis, x_mf @ map_fd, map_fd, tuple(widths))
 
+    @classmethod
+    def whole(cls, basis: SoapBasis) -> SoapPoints:
+        """No points and the space of all features, sorted by l: for what is not known by any points."""
+        widths = tuple(len(basis.features_of(l)) for l in range(basis.l_max + 1))
+        return cls(basis, np.empty((0, basis.n_features)), None, widths)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether features are mapped to a space of blocks for each l."""
+        return bool(self.widths_l)
+
     @cached_property
     def columns_l(self) -> list[slice]:
         """Columns of each l in the space of the map."""
@@ -73,6 +84,8 @@ class SoapPoints:
     def blocks_l(self) -> list[FloatArray]:
         """Blocks of the map, or without one the points themselves: per l, shape (F_l, D_l) or (F_l, M)."""
         own_l = [self.basis.features_of(l) for l in range(self.basis.l_max + 1)]
+        if self.map_fd is None and self.mapped:
+            return [np.eye(width) for width in self.widths_l]
         if self.map_fd is None:
             return [np.ascontiguousarray(self.x_md.T[own]) for own in own_l]
         return [self.map_fd[own, here] for own, here in zip(own_l, self.columns_l, strict=True)]

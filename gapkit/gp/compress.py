@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,17 +67,8 @@ class DataFold:
 
     def add(self, frame: Frame, rows: FrameRows, reference: float, kinds: Collection[Kind]) -> None:
         """Fold the labels of one frame; `reference` is the energy (eV) subtracted before the fit."""
-        for kind in kinds:
-            values = _observations(frame, rows, reference, kind)
-            if values is None or not len(values[1]):
-                continue
-            rows_nm, y_n = values
-            own = own_sigma(frame, kind)
-            count = 3 * frame.n_atoms if kind == "forces" else len(y_n)
-            divisor = np.broadcast_to(row_scale(kind, frame.n_atoms) if own is None else own, (count,))
-            if kind == "forces" and frame.force_mask_e is not None:
-                divisor = divisor[np.repeat(frame.force_mask_e, 3)]
-            self._fold(RowKey(frame.group, kind, own is not None), rows_nm, y_n, divisor)
+        for part in observations(frame, rows, reference, kinds):
+            self._fold(part.key, part.rows_nm, part.y_n, part.divisor_n)
 
     def _fold(self, key: RowKey, rows_nm: FloatArray, y_n: FloatArray, divisor_n: FloatArray) -> None:
         if key not in self._folds:
@@ -93,16 +84,50 @@ class DataFold:
         ]
 
 
-def _observations(frame: Frame, rows: FrameRows, reference: float, kind: Kind) -> tuple[FloatArray, FloatArray] | None:
-    """Rows and targets of one kind, or None without a label; stress enters as the virial V·stress."""
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """The labels of one kind of one frame.
+
+    Attributes
+    ----------
+    key
+        Where they are folded.
+    rows_nm, y_n
+        Rows and targets, shapes (n, M) and (n,); stress enters as the virial V·stress.
+    divisor_n
+        What σ of the kind is multiplied by, shape (n,); for `own` rows, σ itself.
+    """
+
+    key: RowKey
+    rows_nm: FloatArray
+    y_n: FloatArray
+    divisor_n: FloatArray
+
+
+def observations(
+    frame: Frame, rows: FrameRows, reference: float, kinds: Collection[Kind]
+) -> Iterator[Observations]:
+    """Labels of one frame that a fit sees, kind by kind; `reference` is the energy (eV) subtracted before the fit."""
+    for kind in kinds:
+        values = _values(frame, rows, reference, kind)
+        if values is None:
+            continue
+        rows_nm, y_n = values
+        own = own_sigma(frame, kind)
+        divisor = np.broadcast_to(row_scale(kind, frame.n_atoms) if own is None else own, (len(y_n),))
+        if kind == "forces" and frame.force_mask_e is not None:
+            use = np.repeat(frame.force_mask_e, 3)
+            rows_nm, y_n, divisor = rows_nm[use], y_n[use], divisor[use]
+        if len(y_n):
+            yield Observations(RowKey(frame.group, kind, own is not None), rows_nm, y_n, divisor)
+
+
+def _values(frame: Frame, rows: FrameRows, reference: float, kind: Kind) -> tuple[FloatArray, FloatArray] | None:
+    """Rows and targets of one kind, or None without a label."""
     if kind == "energy" and frame.energy is not None:
         return rows.energy_m[None], np.array([frame.energy - reference])
     if kind == "forces" and frame.forces_ec is not None and rows.forces_nm is not None:
-        y_n = frame.forces_ec.ravel()
-        if frame.force_mask_e is None:
-            return rows.forces_nm, y_n
-        use = np.repeat(frame.force_mask_e, 3)
-        return rows.forces_nm[use], y_n[use]
+        return rows.forces_nm, frame.forces_ec.ravel()
     if kind == "stress" and frame.stress_v is not None and rows.virial_vm is not None:
         return rows.virial_vm, frame.stress_v * frame.volume
     return None

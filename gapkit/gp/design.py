@@ -25,6 +25,7 @@ import numpy as np
 
 from gapkit.atoms.neighbours import Pairs
 from gapkit.descriptors.base import Jacobian
+from gapkit.gp.moved import joined, of_cell, of_neighbours, of_sites, share_of_distinct, stacked
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.typing import FloatArray, IntArray, Kind
@@ -105,7 +106,7 @@ def _term_rows(
         if moved_tcm is None or not len(block.e_p):
             continue
         slopes_sm = slopes_sm if weight_s is None else slopes_sm * weight_s[:, None]
-        rows = _MovedRows(sites.jacobian(), term.kernel, k_sm, slopes_sm)
+        rows = _Design(sites.jacobian(), term.kernel, k_sm, slopes_sm)
         rows.add_to(moved_tcm[:, :, here], block)
 
 
@@ -116,39 +117,25 @@ def _block_size(term: SparseTerm, pairs: Pairs, block_bytes: float) -> int:
     return max(1, int(block_bytes / per_centre))
 
 
-class _MovedRows:
-    """Derivative rows of a block, to be summed by what they move: an atom, or a row of the virial.
-
-    Each pair moves its neighbour j and, with the opposite sign, its centre i; its virial is
-    r ⊗ ∂. In small cells, rows of the same site and target are added before they meet the sparse points.
-    """
+class _Design:
+    """Derivative rows of a block of centres, to meet the sparse points and be summed by what they move."""
 
     def __init__(self, jacobian: Jacobian, kernel: Kernel, k_sm: FloatArray, slopes_sm: FloatArray) -> None:
         self._jacobian, self._kernel, self._k_sm, self._slopes_sm = jacobian, kernel, k_sm, slopes_sm
-        self._rows_qcx = _stacked(jacobian)
 
     def add_to(self, moved_tcm: FloatArray, pairs: Pairs) -> None:
-        """Add the derivative of the energy by every target t."""
-        site_q, pair_q = self._jacobian.site_q, self._jacobian.pair_q
-        n_atoms = len(pairs.numbers_e)
-        starts = np.flatnonzero(np.diff(site_q, prepend=-1))  # rows of one site stand together
-        site_s, centre_s = site_q[starts], pairs.i_p[pair_q[starts]]
-        sums = [(-np.add.reduceat(self._rows_qcx, starts, axis=0), site_s, centre_s)]
-        for a in range(len(moved_tcm) - n_atoms):
-            weighted = self._rows_qcx * pairs.r_pc[pair_q, a, None, None]
-            sums.append((np.add.reduceat(weighted, starts, axis=0), site_s, np.full_like(site_s, n_atoms + a)))
-        of_sums, site, target = (np.concatenate(parts) for parts in zip(*sums, strict=True))
-        every_site, every_target = np.r_[site_q, site], np.r_[pairs.j_p[pair_q], target]
-        order = np.lexsort((every_site, every_target))
-        new = np.diff(every_target[order], prepend=-1) != 0
-        new |= np.diff(every_site[order], prepend=-1) != 0
-        if new.mean() < _WORTH_MERGING:
-            starts = np.flatnonzero(new)
-            merged = np.add.reduceat(np.concatenate([self._rows_qcx, of_sums])[order], starts, axis=0)
-            self._add(moved_tcm, merged, every_site[order[starts]], every_target[order[starts]])
-        else:
-            self._add(moved_tcm, self._rows_qcx, site_q, pairs.j_p[pair_q])
-            self._add(moved_tcm, of_sums, site, target)
+        """Add the derivative of the energy by every target t; in small cells, rows are added before they are met."""
+        rows_qcx = stacked(self._jacobian)
+        virial = len(moved_tcm) > len(pairs.numbers_e)
+        sums = (of_sites, of_cell) if virial else (of_sites,)
+        parts = [
+            of_neighbours(self._jacobian, rows_qcx, pairs),
+            joined(*(of(self._jacobian, rows_qcx, pairs) for of in sums)),
+        ]
+        if share_of_distinct(*parts) < _WORTH_MERGING:
+            parts = [joined(*parts).merged()]
+        for part in parts:
+            self._add(moved_tcm, part.rows_rcx, part.site_r, part.target_r)
 
     def _add(self, moved_tcm: FloatArray, rows_qcx: FloatArray, site_q: IntArray, target_q: IntArray) -> None:
         """Add rows to their targets, as many targets at a time as make a product of a good size."""
@@ -179,8 +166,3 @@ class _MovedRows:
             if jacobian.weight_slope_qc is not None:
                 out_cm += part_qcx[a:b, :, -1].T @ self._k_sm[site_q[a:b]]
 
-
-def _stacked(jacobian: Jacobian) -> FloatArray:
-    """Rows with their extra columns, if any: along, then weight slope."""
-    extras = [x[..., None] for x in (jacobian.along_qc, jacobian.weight_slope_qc) if x is not None]
-    return np.concatenate([jacobian.rows_qcx, *extras], axis=2) if extras else jacobian.rows_qcx

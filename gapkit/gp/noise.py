@@ -77,6 +77,12 @@ def row_scale(kind: Kind, n_atoms: int) -> float:
     return 1.0 if kind == "forces" else float(np.sqrt(n_atoms))
 
 
+def label_std(noise: Noise, group: str, kind: Kind, n_atoms: int, volume: float) -> float:
+    """σ of one label: of a total energy (eV), a force component (eV/Å), a stress component (eV/Å³); 0 if left out."""
+    sigma = (noise.sigma(group, kind) or 0.0) * row_scale(kind, n_atoms)
+    return sigma / volume if kind == "stress" else sigma
+
+
 def own_sigma(frame: Frame, kind: Kind) -> float | FloatArray | None:
     """σ that the frame brings itself, already per row: a number, or one per force component."""
     if kind == "forces" and frame.force_sigma_e is not None:

@@ -42,9 +42,23 @@ class Posterior:
 
     def variance(self, k_xm: FloatArray, prior_x: FloatArray) -> FloatArray:
         """DTC variance k** - k*ᵀK_mm⁻¹k* + k*ᵀA⁻¹k* of rows k* (X, M) with prior k** (X,), eV²."""
+        return np.add(*self.variances(k_xm, prior_x))
+
+    def variances(self, k_xm: FloatArray, prior_x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Its two parts: what the data leave of the sparse points, k*ᵀA⁻¹k*, and what these do not span."""
         explained = np.einsum("xm,xm->x", *(2 * [whiten(self.prior_mm, k_xm)]))
         known = np.einsum("xm,xm->x", *(2 * [whiten(self.data_mm, k_xm)]))
-        return np.maximum(prior_x - explained, 0.0) + known
+        return known, np.maximum(prior_x - explained, 0.0)
+
+    def covariance(self, k_xm: FloatArray, prior_xx: FloatArray) -> FloatArray:
+        """DTC covariance of rows k* (X, M) with prior covariance k** (X, X)."""
+        explained_xm, known_xm = whiten(self.prior_mm, k_xm), whiten(self.data_mm, k_xm)
+        return prior_xx - explained_xm @ explained_xm.T + known_xm @ known_xm.T
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """n draws of the weights, α + R⁻¹ξ, shape (n, M)."""
+        noise_mn = solve_triangular(self.data_mm, rng.standard_normal((len(self.weights_m), n)), check_finite=False)
+        return self.weights_m + noise_mn.T
 
 
 UNSOLVED = Posterior(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), float("nan"))

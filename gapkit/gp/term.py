@@ -38,6 +38,41 @@ class Covariance:
 
 
 @dataclass(frozen=True, eq=False)
+class Likeness:
+    """Most similar sparse point of each centre, for the least similar of its sites.
+
+    Attributes
+    ----------
+    extrapolation_e
+        √(1-k²) with the correlation k of the two, shape (E,), 0 … 1.
+    column_e
+        Column of the sparse point, shape (E,); -1 without any.
+    """
+
+    extrapolation_e: FloatArray
+    column_e: IntArray
+
+    @classmethod
+    def none(cls, n: int) -> Likeness:
+        """Of n centres that have not met any sparse point yet."""
+        return cls(np.zeros(n), np.full(n, -1))
+
+    def take(self, e_s: IntArray, k_sm: FloatArray, first: int) -> None:
+        """Take correlations of sites with the points of one channel, whose first column is given."""
+        best_s = np.argmax(k_sm, axis=1)
+        k_s = np.clip(k_sm[np.arange(len(k_sm)), best_s], 0.0, 1.0)
+        value_s = np.sqrt((1.0 - k_s) * (1.0 + k_s))
+        order = np.argsort(value_s, kind="stable")  # of sites of one centre, the last one written is the largest
+        self.put(e_s[order], Likeness(value_s[order], first + best_s[order]))
+
+    def put(self, e_s: IntArray, other: Likeness) -> None:
+        """Where others are less like anything known, take theirs; `e_s` says of which centre each is."""
+        worse = (other.extrapolation_e >= self.extrapolation_e[e_s]) | (self.column_e[e_s] < 0)
+        self.extrapolation_e[e_s[worse]] = other.extrapolation_e[worse]
+        self.column_e[e_s[worse]] = other.column_e[worse]
+
+
+@dataclass(frozen=True, eq=False)
 class SparseTerm:
     """A term with its sparse points chosen.
 
@@ -86,51 +121,61 @@ class SparseTerm:
     def accumulate(
         self,
         pairs: Pairs,
-        weights_m: FloatArray,
-        energies_e: FloatArray,
-        gradient_pc: FloatArray | None,
+        weights_km: FloatArray,
+        energies_ke: FloatArray,
+        gradient_kpc: FloatArray | None,
         covariance: Covariance | None = None,
+        likeness: Likeness | None = None,
+        first_column: int = 0,
     ) -> None:
-        """Add the term's local energies, and ∂E/∂r of the pairs, for weights of its columns.
+        """Add the term's local energies, and ∂E/∂r of the pairs, for K sets of weights of its columns.
 
         Parameters
         ----------
         pairs
             Pairs of some centres within the model's cutoff.
-        weights_m
-            Weights of the columns of this term, shape (M,), eV.
-        energies_e
-            Local energies of the centres to add to, shape (E,), eV.
-        gradient_pc
-            Gradient by the pairs (by `origin_p`) to add to, shape (P, 3), eV/Å; None if not wanted.
+        weights_km
+            Weights of the columns of this term, shape (K, M), eV.
+        energies_ke
+            Local energies of the centres to add to, shape (K, E), eV.
+        gradient_kpc
+            Gradient by the pairs (by `origin_p`) to add to, shape (K, P, 3), eV/Å; None if not wanted.
         covariance
             Covariance of the local energies to add to; None if not wanted.
+        likeness
+            Most similar sparse points to compare with; None if not wanted.
+        first_column
+            Column of the model at which those of the term begin.
         """
         columns = self.columns
         for block in pairs.blocks(BLOCK):
-            everything = together(self.descriptor, block)
+            everything = together(self.descriptor, block, len(weights_km))
             for channel, points in self.points.items():
                 sites = everything.sites(channel, points)
                 if sites is None or not len(sites.x_sd):
                     continue
                 here, y_md = columns[channel], points.x_md
-                k_sm = None if covariance is None else aligned(len(sites.x_sd), len(y_md))
-                bare_s, gx_sd = self.kernel.weighted_sum(
-                    sites.x_sd, y_md, weights_m[here], gradient_pc is not None, k_sm
+                values = covariance is not None or likeness is not None
+                k_sm = aligned(len(sites.x_sd), len(y_md)) if values else None
+                bare_ks, gx_ksd = self.kernel.weighted_sum(
+                    sites.x_sd, y_md, weights_km[:, here], gradient_kpc is not None, k_sm
                 )
                 e_s = _positions(pairs.centres_e, sites.centre_s)
-                energy_s = bare_s if sites.weight_s is None else bare_s * sites.weight_s
-                energies_e += np.bincount(e_s, energy_s, len(energies_e))
+                energy_ks = bare_ks if sites.weight_s is None else bare_ks * sites.weight_s
+                for energies_e, energy_s in zip(energies_ke, energy_ks, strict=True):
+                    energies_e += np.bincount(e_s, energy_s, len(energies_e))
+                if likeness is not None and k_sm is not None:
+                    likeness.take(e_s, k_sm, first_column + here.start)
                 if covariance is not None and k_sm is not None:
                     _add_rows(covariance.rows_em[:, here], e_s, k_sm, sites.weight_s)
                     prior_e = covariance.prior_e
                     prior_e += np.bincount(e_s, self._own_prior(sites), len(prior_e))
-                if gx_sd is not None:
+                if gx_ksd is not None:
                     if sites.weight_s is not None:
-                        gx_sd *= sites.weight_s[:, None]
-                    everything.add(sites, gx_sd, None if sites.weight_s is None else bare_s)
-            if gradient_pc is not None:
-                gradient_pc[everything.origin_p] += everything.gradient()
+                        gx_ksd *= sites.weight_s[:, None]
+                    everything.add(sites, gx_ksd, None if sites.weight_s is None else bare_ks)
+            if gradient_kpc is not None:
+                gradient_kpc[:, everything.origin_p] += everything.gradient()
         if covariance is not None:
             self._add_unknown(pairs, covariance.prior_e)
 

@@ -30,15 +30,22 @@ class Kernel(Protocol):
         """The vector part met by rows ∂x/∂r, from Σ_d ∂x_d y_d and Σ_d ∂x_d x_d; shape (Q, 3, M)."""
         ...
 
+    def curvatures(self, x_sd: FloatArray, y_md: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Scalars a and b of ∂²k/∂x∂y, each of shape (S, M).
+
+        Met by rows ∂x and ∂y it is a ∂x·∂y + b v(∂x) v(∂y), with v what `contract` gives for each side.
+        """
+        ...
+
     def weighted_sum(
         self,
         x_sd: FloatArray,
         y_md: FloatArray,
-        alpha_m: FloatArray,
+        alpha_km: FloatArray,
         gradient: bool,
         k_sm: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Σ_m α_m k(x_s, y_m), shape (S,), and if asked its gradient by x, shape (S, D).
+        """Σ_m α_km k(x_s, y_m) for K sets of weights, shape (K, S), and if asked its gradient by x, shape (K, S, D).
 
         The values k themselves are written to `k_sm`, shape (S, M), if it is given.
         """

@@ -43,18 +43,27 @@ class Gaussian:
         shifted = dot_qcm if along_qc is None else dot_qcm - along_qc[..., None]
         return shifted / self.theta**2
 
+    def curvatures(self, x_sd: FloatArray, y_md: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """k/θ² and k: ∂²k/∂x∂y = k [1/θ² + (y-x)(x-y)ᵀ/θ⁴]."""
+        k = self.values(x_sd, y_md)
+        return k / self.theta**2, k
+
     def weighted_sum(
         self,
         x_sd: FloatArray,
         y_md: FloatArray,
-        alpha_m: FloatArray,
+        alpha_km: FloatArray,
         gradient: bool,
         k_sm: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D); k itself into `k_sm`."""
-        terms_sm = self.values(x_sd, y_md)
+        """Σ_m α_km k, shape (K, S), and its gradient by x, shape (K, S, D); k itself into `k_sm`."""
+        values_sm = self.values(x_sd, y_md)
         if k_sm is not None:
-            k_sm[:] = terms_sm
-        terms_sm *= alpha_m
-        sum_s = terms_sm.sum(axis=1)
-        return sum_s, (terms_sm @ y_md - sum_s[:, None] * x_sd) / self.theta**2 if gradient else None
+            k_sm[:] = values_sm
+        sums, gradients = [], []
+        for alpha_m in alpha_km:
+            terms_sm = values_sm * alpha_m
+            sums.append(terms_sm.sum(axis=1))  # pairwise: weights of 1e5 and more cancel here
+            if gradient:
+                gradients.append((terms_sm @ y_md - sums[-1][:, None] * x_sd) / self.theta**2)
+        return np.stack(sums), np.stack(gradients) if gradient else None

@@ -44,25 +44,37 @@ class DotProduct:
         """The rows met by the sparse points themselves."""
         return dot_qcm
 
+    def curvatures(self, x_sd: FloatArray, y_md: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """ζ u^(ζ-1) and ζ(ζ-1) u^(ζ-2) with u = x·y."""
+        u = x_sd @ y_md.T
+        if self.zeta == 1:
+            return np.ones_like(u), np.zeros_like(u)
+        mixed = _power(u, self.zeta - 2)
+        u *= mixed
+        u *= self.zeta
+        mixed *= self.zeta * (self.zeta - 1)
+        return u, mixed
+
     def weighted_sum(
         self,
         x_sd: FloatArray,
         y_md: FloatArray,
-        alpha_m: FloatArray,
+        alpha_km: FloatArray,
         gradient: bool,
         k_sm: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Σ_m α_m k, shape (S,), and its gradient by x, shape (S, D); k itself into `k_sm`."""
+        """Σ_m α_km k, shape (K, S), and its gradient by x, shape (K, S, D); k itself into `k_sm`."""
         u = np.matmul(x_sd, y_md.T, out=aligned(len(x_sd), len(y_md)))
         slopes_sm = _power(u, self.zeta - 1)
         if k_sm is not None:
             np.multiply(slopes_sm, u, out=k_sm)
         if not gradient:
-            return np.multiply(slopes_sm, u, out=u) @ alpha_m, None
-        slopes_sm *= self.zeta * alpha_m
-        gx_sd = slopes_sm @ y_md
+            return alpha_km @ np.multiply(slopes_sm, u, out=u).T, None
+        gx_ksd = np.empty((len(alpha_km), *x_sd.shape))
+        for alpha_m, gx_sd in zip(alpha_km, gx_ksd, strict=True):
+            np.matmul(np.multiply(slopes_sm, self.zeta * alpha_m, out=u), y_md, out=gx_sd)
         # the sum is homogeneous of degree ζ in x: Euler's theorem gives the value for nothing
-        return np.einsum("sd,sd->s", gx_sd, x_sd) / self.zeta, gx_sd
+        return np.einsum("ksd,sd->ks", gx_ksd, x_sd) / self.zeta, gx_ksd
 
 
 def _power(u: FloatArray, exponent: int) -> FloatArray:

@@ -82,11 +82,16 @@ def prior_factor(terms: Sequence[SparseTerm]) -> FloatArray:
     return np.asfortranarray(block_diag(*(jittered_cholesky(term.covariance())[0] / term.delta for term in terms)))
 
 
+def sigma_of(noise: Noise, key: RowKey) -> float | None:
+    """σ of the rows of a key; None where the noise leaves them out, 1 for those that were divided by their own."""
+    return 1.0 if key.own else noise.sigma(key.group, key.kind)
+
+
 def sigmas_of(rows: Sequence[CompressedRows], noise: Noise) -> tuple[list[CompressedRows], list[float]]:
     """The parts of the data that the noise setting uses, and σ of each."""
     used, sigmas = [], []
     for part in rows:
-        sigma = 1.0 if part.key.own else noise.sigma(part.key.group, part.key.kind)
+        sigma = sigma_of(noise, part.key)
         if sigma is not None:
             used.append(part)
             sigmas.append(sigma)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from gapkit._check import generator, memory, threads
+from gapkit._check import generator, memory, threads, whole
 from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
@@ -22,15 +22,18 @@ from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.base import isolated_energies
 from gapkit.errors import ConfigError, DataError, GapkitWarning, nearest
+from gapkit.gp.calibration import Calibration
 from gapkit.gp.evidence import learn_scale
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import UNSOLVED, solve
 from gapkit.model.archive import damaged, read, write
+from gapkit.model.committee import Committee
 from gapkit.model.defaults import default_terms
 from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds, sigmas_of, training_errors
 from gapkit.model.memory import PREDICTION_BYTES, pool_bytes
 from gapkit.model.predict import evaluate, evaluate_many
-from gapkit.model.prediction import WANTED, Prediction
+from gapkit.model.prediction import Prediction, wanted
+from gapkit.model.residuals import Residuals, leave_one_out, residuals
 from gapkit.model.schema import build, describe
 from gapkit.model.state import ModelState
 from gapkit.model.terms import Term, require_species, species_of
@@ -104,7 +107,7 @@ class GAP(Parametric):
         """
         noise = self._noise()
         self._check_settings()
-        data = to_frames(frames, keys=self.keys or Keys(), require_labels=True)
+        data = self._labelled(frames)
         _warn_of_groups(noise, {f.group for f in data})
         random = generator(rng)
         known = species_of(data)  # an energy given for another element does not make the model know it
@@ -142,6 +145,8 @@ class GAP(Parametric):
     def refit(self, noise: Noise | None = None) -> GAP:
         """Solve again with other noise; no kernel is evaluated and the structures are not needed.
 
+        A calibration belongs to the old noise and is dropped.
+
         Raises
         ------
         ConfigError
@@ -152,7 +157,7 @@ class GAP(Parametric):
             raise ConfigError("this model was saved without its compressed data", fix="save it with data=True")
         wanted = state.noise if noise is None and self.noise is None else self._noise(noise)
         require_kinds(state.training["left_out"], wanted)
-        self.state_ = self._solve(replace(state, noise=wanted))
+        self.state_ = self._solve(replace(state, noise=wanted, calibration=None))
         self.noise = self.noise if noise is None else noise
         return self
 
@@ -172,8 +177,9 @@ class GAP(Parametric):
         atoms
             `ase.Atoms`, or an iterable of them; never changed.
         want
-            Any of energy, energies, forces, stress, energy_std, energies_std. None: energy and
-            forces, and the stress of structures with a periodic cell. `by_term` always comes along.
+            Any of energy, energies, forces, stress, energy_std, energies_std, forces_std, stress_std,
+            forces_covariance, extrapolation (see `Prediction`). None: energy and forces, and the
+            stress of structures with a periodic cell. `by_term` always comes along.
 
         Raises
         ------
@@ -184,24 +190,29 @@ class GAP(Parametric):
         if isinstance(atoms, Atoms):
             return self.predict_frame(to_frame(atoms, labels=False), want)
         frames = to_frames(atoms, labels=False)
-        return list(self.predict_frames(frames, [_wanted(want, frame) for frame in frames]))
+        return list(self.predict_frames(frames, [wanted(want, frame) for frame in frames]))
 
     def predict_frame(
         self,
         frame: Frame,
         want: Collection[str] | None = None,
         neighbours: NeighbourList | None = None,
+        draw_m: FloatArray | None = None,
     ) -> Prediction:
-        """Predict a checked structure, with a neighbour list that may be kept from step to step."""
+        """Predict a checked structure, with a neighbour list that may be kept from step to step.
+
+        `draw_m` are weights of a posterior sample (`Posterior.sample`), of which ``forces_sample`` is made.
+        """
         state = self._fitted()
         require_species(state.species, [frame])
         return evaluate(
             state,
             frame,
-            _wanted(want, frame),
+            wanted(want, frame),
             neighbours=neighbours,
             n_jobs=self.n_jobs,
             max_memory=self._work_bytes(),
+            draw_m=draw_m,
         )
 
     def predict_frames(self, frames: Sequence[Frame], wants: Sequence[Collection[str]]) -> Iterator[Prediction]:
@@ -209,6 +220,49 @@ class GAP(Parametric):
         state = self._fitted()
         require_species(state.species, frames)
         return evaluate_many(state, frames, wants, self.n_jobs, self._work_bytes())
+
+    def sample(self, n: int, rng: Rng = 0) -> Committee[GAP]:
+        """n models drawn from the posterior, whose spread is that of the model itself: error bars on any property."""
+        return Committee.draw(self, whole("n", n), generator(rng))
+
+    def residuals(self, frames: Iterable[Atoms] | Iterable[Frame]) -> dict[Kind, Residuals]:
+        """Errors of labelled structures, and the variances that the model gives them, by kind of label."""
+        state, data = self._fitted(), self._labelled(frames)
+        require_species(state.species, data)
+        return residuals(state, data, self.n_jobs)
+
+    def leave_one_out(self, frames: Iterable[Atoms] | Iterable[Frame], by: str = "frame") -> dict[Kind, Residuals]:
+        """Errors and variances of training structures as if each had not been in the fit; no refit is needed.
+
+        Parameters
+        ----------
+        frames
+            Training frames, all or some of them.
+        by
+            ``frame``: each frame is left out by itself. ``config_type``: all frames of its config_type are,
+            which needs the compressed data in the model. Sparse points stay where they are.
+
+        Raises
+        ------
+        DataError, ConfigError
+            A frame that was not in the fit; a model saved without its data; a model of one config_type.
+        """
+        state = self._fitted()
+        if by not in ("frame", "config_type"):
+            raise ConfigError(f"leave_one_out by='{by}' does not exist", fix=nearest(by, ("frame", "config_type")))
+        return leave_one_out(state, self._labelled(frames), by, self.n_jobs)
+
+    def _labelled(self, frames: Iterable[Atoms] | Iterable[Frame]) -> list[Frame]:
+        return to_frames(frames, keys=self.keys or Keys(), require_labels=True)
+
+    @property
+    def calibration_(self) -> Calibration | None:
+        """How raw standard deviations become those of predictions; set by `gapkit.uncertainty.calibrate`."""
+        return self._fitted().calibration
+
+    @calibration_.setter
+    def calibration_(self, calibration: Calibration | None) -> None:
+        self.state_ = replace(self._fitted(), calibration=calibration)
 
     def _work_bytes(self) -> float:
         """Bytes of the work arrays of a prediction."""
@@ -220,7 +274,7 @@ class GAP(Parametric):
         Of the force components; of energies per atom where no frame has forces.
         """
         self._fitted()
-        data = to_frames(frames, keys=self.keys or Keys(), require_labels=True)
+        data = self._labelled(frames)
         kind: Kind = "forces" if any(f.forces_ec is not None for f in data) else "energy"
         used = [f for f in data if kind in f.kinds]
         if not used:
@@ -309,28 +363,6 @@ class GAP(Parametric):
             )
         state: ModelState = self.state_
         return state
-
-
-def has_stress(frame: Frame) -> bool:
-    """Whether the cell of a structure has a volume to refer a stress to."""
-    return bool(frame.pbc_c.any()) and frame.volume > 0.0
-
-
-def _wanted(want: Collection[str] | None, frame: Frame) -> set[str]:
-    """What to compute, checked against what exists."""
-    if want is None:
-        return {"energy", "forces", "stress"} if has_stress(frame) else {"energy", "forces"}
-    wanted = {want} if isinstance(want, str) else set(want)
-    for name in sorted(map(str, wanted - {"by_term"})):
-        if name not in WANTED:
-            raise ConfigError(f"predict cannot give '{name}'", fix=nearest(name, WANTED))
-    if "stress" in wanted and not has_stress(frame):
-        raise DataError(
-            "A structure without a periodic cell has no stress",
-            where=frame.where,
-            fix="leave stress out of what you want, or give it a cell and pbc=True",
-        )
-    return wanted
 
 
 def _warn_of_groups(noise: Noise, groups: Collection[str]) -> None:

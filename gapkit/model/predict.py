@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList, Pairs
 from gapkit.atoms.pieces import pairs_per_atom, pieces
-from gapkit.gp.term import BLOCK, Covariance, SparseTerm
+from gapkit.gp.term import Covariance, Likeness
 from gapkit.model.memory import PREDICTION_BYTES, atoms_at_once, block_size
 from gapkit.model.prediction import Prediction
+from gapkit.model.spread import DERIVED, derived, described, energy_spread, local_std, require_room
 from gapkit.model.state import ModelState
 from gapkit.model.workers import shared_map
 from gapkit.numerics.memory import aligned
 from gapkit.typing import FloatArray
 from gapkit.units import to_voigt
 
-STD_KINDS = frozenset({"energy_std", "energies_std"})
+COVARIANCES = frozenset({"energy_std", "energies_std"})
 DERIVATIVES = frozenset({"forces", "stress"})
 
 
 @dataclass(frozen=True)
 class _BlockResult:
-    """What one block of centres gives.
+    """What one block of centres gives, for K sets of weights.
 
     Attributes
     ----------
-    energies_te
-        Local energies by term, shape (T, E), eV.
-    gradient_pc
-        ∂E/∂r of the pairs of the block, shape (P, 3), eV/Å.
+    energies_kte
+        Local energies by term, shape (K, T, E), eV.
+    gradient_kpc
+        ∂E/∂r of the pairs of the block, shape (K, P, 3), eV/Å.
     variance_e
         Posterior variance of the local energies, shape (E,), eV².
     sum_m
         Sum of the covariances with the sparse points, shape (M,).
+    likeness
+        Most similar sparse environments.
     """
 
-    energies_te: FloatArray
-    gradient_pc: FloatArray | None
+    energies_kte: FloatArray
+    gradient_kpc: FloatArray | None
     variance_e: FloatArray | None
     sum_m: FloatArray | None
+    likeness: Likeness | None
 
 
 def evaluate(
@@ -53,6 +58,7 @@ def evaluate(
     neighbours: NeighbourList | None = None,
     n_jobs: int = 1,
     max_memory: float = PREDICTION_BYTES,
+    draw_m: FloatArray | None = None,
 ) -> Prediction:
     """Energy and whatever is wanted of one structure.
 
@@ -64,7 +70,45 @@ def evaluate(
         Processes over blocks of centres; the result does not depend on it.
     max_memory
         Bytes for work arrays: a large structure is done in regions.
+    draw_m
+        Weights of a posterior sample whose forces are wanted, too.
     """
+    weights = state.posterior.weights_m
+    weights_km = weights[None] if draw_m is None else np.stack([weights, draw_m])
+    sums, regions = _summed(state, frame, want, weights_km, neighbours, n_jobs, max_memory)
+    values = sums.prediction(0)
+    if draw_m is not None and sums.forces_kec is not None:
+        values["forces_sample"] = sums.forces_kec[1]
+    if "energy_std" in want:
+        values |= described(state, frame, "energy", energy_spread(state, frame, sums.sum_m, list(regions())))
+    if "energies_std" in want:
+        values |= local_std(state, frame, sums.variance_e)
+    if DERIVED & set(want):
+        require_room(state, frame, want, max_memory)
+        values |= derived(state, frame, (neighbours or NeighbourList(state.reach)).pairs(frame), want)
+    if "extrapolation" in want:
+        values |= {"extrapolation": sums.likeness.extrapolation_e, "nearest": sums.likeness.column_e}
+    return Prediction(**values)
+
+
+def evaluate_members(
+    state: ModelState, weights_km: FloatArray, frame: Frame, want: Collection[str], n_jobs: int, max_memory: float
+) -> list[Prediction]:
+    """Values for several sets of weights, in one pass over the descriptors."""
+    sums, _ = _summed(state, frame, want, weights_km, None, n_jobs, max_memory)
+    return [Prediction(**sums.prediction(k)) for k in range(len(weights_km))]
+
+
+def _summed(
+    state: ModelState,
+    frame: Frame,
+    want: Collection[str],
+    weights_km: FloatArray,
+    neighbours: NeighbourList | None,
+    n_jobs: int,
+    max_memory: float,
+) -> tuple[_Sums, Callable[[], Iterable[Pairs]]]:
+    """Sums over all regions of a structure, and the regions."""
     density = pairs_per_atom(frame, state.reach)
     at_once = atoms_at_once(max_memory, density)
 
@@ -73,23 +117,10 @@ def evaluate(
             return [(neighbours or NeighbourList(state.reach)).pairs(frame)]
         return pieces(frame, state.reach, at_once)
 
-    sums = _Sums(state, frame, want, block_size(max_memory, density, state.terms, n_jobs))
+    sums = _Sums(state, frame, want, weights_km, block_size(max_memory, density, state.terms, n_jobs))
     for pairs in regions():
         sums.add(pairs, n_jobs)
-    table = np.zeros(max(state.e0) + 1)
-    table[list(state.e0)] = list(state.e0.values())
-    e0_e = table[frame.numbers_e]
-    by_term = {"e0": float(e0_e.sum())}
-    by_term |= {term.name: float(own_e.sum()) for term, own_e in zip(state.terms, sums.energies_te, strict=True)}
-    return Prediction(
-        energy=float(sum(by_term.values())),
-        energies=e0_e + sums.energies_te.sum(axis=0) if "energies" in want else None,
-        forces=sums.forces_ec,
-        stress=to_voigt(sums.virial_cc) / frame.volume if "stress" in want else None,
-        energy_std=sums.energy_std(regions()) if "energy_std" in want else None,
-        energies_std=np.sqrt(sums.variance_e) if "energies_std" in want else None,
-        by_term=by_term,
-    )
+    return sums, regions
 
 
 def evaluate_many(
@@ -106,61 +137,90 @@ def _evaluate_task(state: ModelState, task: tuple[Frame, frozenset[str], float])
 
 
 class _Sums:
-    """What is summed over the pieces of a structure."""
+    """What is summed over the pieces of a structure, for K sets of weights."""
 
-    def __init__(self, state: ModelState, frame: Frame, want: Collection[str], block: int) -> None:
-        self._state, self._want, self._size = state, frozenset(want), block
-        self.energies_te = np.zeros((len(state.terms), frame.n_atoms))
-        self.forces_ec = np.zeros((frame.n_atoms, 3)) if "forces" in want else None
-        self.virial_cc = np.zeros((3, 3))
+    def __init__(
+        self, state: ModelState, frame: Frame, want: Collection[str], weights_km: FloatArray, block: int
+    ) -> None:
+        self._state, self._frame, self._want, self._size = state, frame, frozenset(want), block
+        self._weights_km, n_sets = weights_km, len(weights_km)
+        self.energies_kte = np.zeros((n_sets, len(state.terms), frame.n_atoms))
+        self.forces_kec = np.zeros((n_sets, frame.n_atoms, 3)) if "forces" in want else None
+        self.virial_kcc = np.zeros((n_sets, 3, 3))
         self.variance_e = np.zeros(frame.n_atoms)
         self.sum_m = np.zeros(len(state.posterior.weights_m))
+        self.likeness = Likeness.none(frame.n_atoms)
 
     def add(self, pairs: Pairs, n_jobs: int) -> None:
         """Add one piece."""
-        gradient_pc = np.empty_like(pairs.r_pc) if self._want & DERIVATIVES else None
+        n_sets = len(self._weights_km)
+        gradient_kpc = np.empty((n_sets, *pairs.r_pc.shape)) if self._want & DERIVATIVES else None
         blocks = list(_blocks(pairs, self._size))
         # pairs are counted within their block, whose results are arrays of their own
-        tasks = [(replace(b, origin_p=np.arange(len(b.e_p))), self._want) for b in blocks]
+        tasks = [_Task(replace(b, origin_p=np.arange(len(b.e_p))), self._want, self._weights_km) for b in blocks]
         for block, result in zip(blocks, shared_map(_evaluate_block, self._state, tasks, n_jobs), strict=True):
-            self.energies_te[:, block.centres_e] = result.energies_te
-            if gradient_pc is not None and result.gradient_pc is not None:
-                gradient_pc[block.origin_p] = result.gradient_pc
+            self.energies_kte[:, :, block.centres_e] = result.energies_kte
+            if gradient_kpc is not None and result.gradient_kpc is not None:
+                gradient_kpc[:, block.origin_p] = result.gradient_kpc
             if result.variance_e is not None:
                 self.variance_e[block.centres_e] = result.variance_e
             if result.sum_m is not None:
                 self.sum_m += result.sum_m
-        if gradient_pc is not None:
-            self.virial_cc += pairs.virial(gradient_pc)
-            if self.forces_ec is not None:
-                self.forces_ec += pairs.forces(gradient_pc)
+            if result.likeness is not None:
+                self.likeness.put(block.centres_e, result.likeness)
+        for k in range(n_sets if gradient_kpc is not None else 0):
+            self.virial_kcc[k] += pairs.virial(gradient_kpc[k])  # type: ignore[index]
+            if self.forces_kec is not None:
+                self.forces_kec[k] += pairs.forces(gradient_kpc[k])  # type: ignore[index]
 
-    def energy_std(self, regions: Iterable[Pairs]) -> float:
-        """Posterior standard deviation of the total energy, eV: sites of one channel are correlated."""
-        everywhere = list(regions)
-        prior = sum(_total_prior(term, everywhere) for term in self._state.terms)
-        return float(np.sqrt(self._state.posterior.variance(self.sum_m[None], np.array([prior]))[0]))
+    def prediction(self, k: int) -> dict[str, Any]:
+        """Fields of the `Prediction` of one set of weights."""
+        state, frame = self._state, self._frame
+        table = np.zeros(max(state.e0) + 1)
+        table[list(state.e0)] = list(state.e0.values())
+        e0_e = table[frame.numbers_e]
+        by_term = {"e0": float(e0_e.sum())}
+        by_term |= {t.name: float(own_e.sum()) for t, own_e in zip(state.terms, self.energies_kte[k], strict=True)}
+        return {
+            "energy": float(sum(by_term.values())),
+            "energies": e0_e + self.energies_kte[k].sum(axis=0) if "energies" in self._want else None,
+            "forces": None if self.forces_kec is None else self.forces_kec[k],
+            "stress": to_voigt(self.virial_kcc[k]) / frame.volume if "stress" in self._want else None,
+            "by_term": by_term,
+        }
 
 
-def _evaluate_block(state: ModelState, task: tuple[Pairs, frozenset[str]]) -> _BlockResult:
+class _Task(NamedTuple):
+    """A block of centres, what is wanted of it, and the sets of weights."""
+
+    pairs: Pairs
+    want: frozenset[str]
+    weights_km: FloatArray
+
+
+def _evaluate_block(state: ModelState, task: _Task) -> _BlockResult:
     """All terms on one block of centres."""
-    block, want = task
-    n_centres, n_columns = len(block.centres_e), len(state.posterior.weights_m)
-    energies_te = np.zeros((len(state.terms), n_centres))
-    gradient_pc = np.zeros_like(block.r_pc) if want & DERIVATIVES else None
-    covariance = None
-    if want & STD_KINDS:
+    block, want, weights_km = task
+    (n_sets, n_columns), n_centres = weights_km.shape, len(block.centres_e)
+    energies_kte = np.zeros((n_sets, len(state.terms), n_centres))
+    gradient_kpc = np.zeros((n_sets, *block.r_pc.shape)) if want & DERIVATIVES else None
+    covariance = likeness = None
+    if want & COVARIANCES:
         covariance = Covariance(aligned(n_centres, n_columns), np.zeros(n_centres))
         covariance.rows_em[:] = 0.0
-    for term, columns, own_e in zip(state.terms, state.slices, energies_te, strict=True):
+    if "extrapolation" in want:
+        likeness = Likeness.none(n_centres)
+    for t, (term, columns) in enumerate(zip(state.terms, state.slices, strict=True)):
         own = None if covariance is None else replace(covariance, rows_em=covariance.rows_em[:, columns])
-        term.accumulate(block, state.posterior.weights_m[columns], own_e, gradient_pc, own)
+        term.accumulate(
+            block, weights_km[:, columns], energies_kte[:, t], gradient_kpc, own, likeness, columns.start
+        )
     if covariance is None:
-        return _BlockResult(energies_te, gradient_pc, None, None)
+        return _BlockResult(energies_kte, gradient_kpc, None, None, likeness)
     variance_e = None
     if "energies_std" in want:
         variance_e = state.posterior.variance(covariance.rows_em, covariance.prior_e)
-    return _BlockResult(energies_te, gradient_pc, variance_e, covariance.rows_em.sum(axis=0))
+    return _BlockResult(energies_kte, gradient_kpc, variance_e, covariance.rows_em.sum(axis=0), likeness)
 
 
 def _blocks(pairs: Pairs, size: int) -> Iterator[Pairs]:
@@ -168,17 +228,3 @@ def _blocks(pairs: Pairs, size: int) -> Iterator[Pairs]:
     n_centres = len(pairs.centres_e)
     twice = -(-n_centres // (2 * size))
     return pairs.grouped().blocks(-(-n_centres // (2 * twice)) if n_centres > size else size)
-
-
-def _total_prior(term: SparseTerm, regions: Sequence[Pairs]) -> float:
-    """Prior variance of the total energy, eV²: all sites of a channel are correlated."""
-    total = 0.0
-    for channel in term.descriptor.channels:
-        parts = (block for pairs in regions for block in term.descriptor.pairs_of(pairs, channel).blocks(4 * BLOCK))
-        sites = [term.descriptor.sites(block, channel) for block in parts if len(block.centres_e)]
-        blocks = [(s.full_sd, np.ones(len(s.x_sd)) if s.weight_s is None else s.weight_s) for s in sites]
-        for a, (x_a, w_a) in enumerate(blocks):
-            for b, (x_b, w_b) in enumerate(blocks[: a + 1]):
-                value = float(w_a @ term.kernel.values(x_a, x_b) @ w_b)
-                total += value if a == b else 2.0 * value
-    return term.delta**2 * total

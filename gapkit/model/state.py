@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gapkit.gp.calibration import Calibration
 from gapkit.gp.compress import CompressedRows
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import Posterior
@@ -39,6 +40,8 @@ class ModelState:
         One number per training frame, by which it is known again.
     training
         Numbers of frames and atoms, and training errors.
+    calibration
+        From raw to honest σ; None for a model that was not calibrated.
     """
 
     settings: Sequence[Term]
@@ -50,6 +53,7 @@ class ModelState:
     rows: Sequence[CompressedRows] | None
     hashes: np.ndarray
     training: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def species(self) -> tuple[int, ...]:

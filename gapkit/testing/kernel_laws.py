@@ -41,16 +41,21 @@ def kernel_values_agree(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> N
 
 
 def kernel_sum_has_slope(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
-    """Law 10: the weighted sum is Σ_m α_m k(x, y_m), and its gradient is its slope."""
+    """Law 10: the weighted sums are Σ_m α_km k(x, y_m), and their gradients are their slopes."""
     rng = np.random.default_rng(0)
-    alpha_m, way_sd = rng.normal(size=len(y_md)), rng.normal(size=x_sd.shape)
-    sum_s, gradient_sd = kernel.weighted_sum(x_sd, y_md, alpha_m, True)
-    near(sum_s, kernel.values(x_sd, y_md) @ alpha_m, EXACT, "the weighted sum of the kernel is another")
-    near(kernel.weighted_sum(x_sd, y_md, alpha_m, False)[0], sum_s, EXACT, "the sum differs without its gradient")
-    if gradient_sd is None:
+    alpha_km, way_sd = rng.normal(size=(2, len(y_md))), rng.normal(size=x_sd.shape)
+    sum_ks, gradient_ksd = kernel.weighted_sum(x_sd, y_md, alpha_km, True)
+    near(sum_ks, alpha_km @ kernel.values(x_sd, y_md).T, EXACT, "the weighted sum of the kernel is another")
+    near(kernel.weighted_sum(x_sd, y_md, alpha_km, False)[0], sum_ks, EXACT, "the sum differs without its gradient")
+    if gradient_ksd is None:
         raise AssertionError("the gradient that was asked for is missing")
-    numeric = slope(lambda h: kernel.values(x_sd + h * way_sd, y_md) @ alpha_m)
-    agrees(np.sum(gradient_sd * way_sd, axis=1), numeric, "the gradient of the weighted sum is not its slope")
+    for alpha_m, gradient_sd in zip(alpha_km, gradient_ksd, strict=True):
+
+        def moved(h: float, alpha_m: FloatArray = alpha_m) -> FloatArray:
+            return kernel.values(x_sd + h * way_sd, y_md) @ alpha_m
+
+        numeric = slope(moved)
+        agrees(np.sum(gradient_sd * way_sd, axis=1), numeric, "the gradient of the weighted sum is not its slope")
 
 
 def kernel_contraction_is_slope(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
@@ -63,6 +68,25 @@ def kernel_contraction_is_slope(kernel: Kernel, x_sd: FloatArray, y_md: FloatArr
     agrees(gradient_scm, numeric, "the contraction is not the slope of the kernel")
 
 
+def kernel_curvature_is_slope(kernel: Kernel, x_sd: FloatArray, y_md: FloatArray) -> None:
+    """Law 10: a ∂x·∂y + b v(∂x) v(∂y) is the second derivative of k(x, y) along rows ∂x and ∂y."""
+    rng = np.random.default_rng(2)
+    move_s, move_m = rng.normal(size=x_sd.shape), rng.normal(size=y_md.shape)
+
+    def seen(rows_sd: FloatArray, own_sd: FloatArray, other_md: FloatArray) -> FloatArray:
+        along_sc = np.einsum("sd,sd->s", rows_sd, own_sd)[:, None]
+        return kernel.contract((rows_sd @ other_md.T)[:, None], along_sc)[:, 0]
+
+    same, mixed = kernel.curvatures(x_sd, y_md)
+    curvature_sm = same * (move_s @ move_m.T) + mixed * seen(move_s, x_sd, y_md) * seen(move_m, y_md, x_sd).T
+
+    def first(h: float) -> FloatArray:
+        shifted = y_md + h * move_m
+        return seen(move_s, x_sd, shifted) * kernel.values_and_slopes(x_sd, shifted)[1]
+
+    agrees(curvature_sm, slope(first), "the curvature of the kernel is not the slope of its gradient")
+
+
 KERNEL_LAWS: Final[tuple[KernelLaw, ...]] = (
     kernel_is_symmetric,
     kernel_is_positive,
@@ -70,5 +94,6 @@ KERNEL_LAWS: Final[tuple[KernelLaw, ...]] = (
     kernel_values_agree,
     kernel_sum_has_slope,
     kernel_contraction_is_slope,
+    kernel_curvature_is_slope,
 )
 """The laws that any kernel obeys on any features it is made for."""

@@ -64,7 +64,7 @@ class TermModel:
         gradient_pc, done = np.zeros_like(pairs.r_pc), 0
         for term in self.terms:
             own_e, weights_m = np.zeros(len(energies_e)), self.weights_m[done : done + term.n_columns]
-            term.accumulate(pairs, weights_m, own_e, gradient_pc if derivatives else None)
+            term.accumulate(pairs, weights_m[None], own_e[None], gradient_pc[None] if derivatives else None)
             by_term[term.name] = float(own_e.sum())
             energies_e += own_e
             done += term.n_columns

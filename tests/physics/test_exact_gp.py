@@ -68,7 +68,7 @@ def predicted(model: GAP, structures: list[Atoms]) -> tuple[np.ndarray, np.ndarr
         p = model.predict(atoms, want)
         tail = np.concatenate([p.forces.ravel(), p.stress if atoms.pbc.any() else np.empty(0)])
         means.append(np.concatenate([[p.energy], p.energies, tail]))
-        stds.append(np.concatenate([[p.energy_std], p.energies_std, np.full(len(tail), np.nan)]))
+        stds.append(np.concatenate([[p.energy_epistemic_std], p.energies_epistemic_std, np.full(len(tail), np.nan)]))
     return np.concatenate(means), np.concatenate(stds)
 
 

@@ -36,8 +36,9 @@ def test_a_bond_never_seen_has_its_prior_variance() -> None:
     for r, f in ((1.9, 1.0), (3.5, 0.5), (4.1, 0.0)):
         p = model.predict(dimer("SiO", r), STD)
         near(p.energy, -2.2, ALGEBRA, "a bond without data has an energy")
-        near([p.energy_std, *p.energies_std], 0.7 * f * np.array([1.0, 0.5, 0.5]), ALGEBRA, "σ is not the prior's")
-    assert model.predict(dimer("Si2", 1.9), STD).energy_std < 0.1
+        std = [p.energy_epistemic_std, *p.energies_epistemic_std]
+        near(std, 0.7 * f * np.array([1.0, 0.5, 0.5]), ALGEBRA, "σ is not the prior's")
+    assert model.predict(dimer("Si2", 1.9), STD).energy_epistemic_std < 0.1
 
 
 def test_an_environment_orthogonal_to_all_has_its_prior_variance() -> None:
@@ -47,8 +48,9 @@ def test_an_environment_orthogonal_to_all_has_its_prior_variance() -> None:
     model = fitted_to_pure_dimers(SoapTerm(arguments, zeta=2, delta=1.3, n_sparse={"Si": 3, "O": 3}))
     p = model.predict(dimer("SiO", 1.9), STD)
     near(p.energy, -2.2, ALGEBRA, "an environment without data has an energy")
-    near([p.energy_std, *p.energies_std], 1.3 * np.array([np.sqrt(2.0), 1.0, 1.0]), ALGEBRA, "σ is not the prior's")
-    assert max(model.predict(dimer("Si2", 1.9), STD).energies_std) < 0.1
+    std = [p.energy_epistemic_std, *p.energies_epistemic_std]
+    near(std, 1.3 * np.array([np.sqrt(2.0), 1.0, 1.0]), ALGEBRA, "σ is not the prior's")
+    assert max(model.predict(dimer("Si2", 1.9), STD).energies_epistemic_std) < 0.1
 
 
 def test_uncertainty_grows_away_from_the_data(silicon_sum: Fitted) -> None:
@@ -56,7 +58,7 @@ def test_uncertainty_grows_away_from_the_data(silicon_sum: Fitted) -> None:
     known = silicon_sum.model.predict(squeezed, STD)
     squeezed.set_cell(0.8 * squeezed.cell.array, scale_atoms=True)
     unknown = silicon_sum.model.predict(squeezed, STD)
-    assert unknown.energies_std.min() > known.energies_std.max()
+    assert unknown.energies_epistemic_std.min() > known.energies_epistemic_std.max()
 
 
 def test_block_sizes_change_nothing(silicon_sum: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +67,8 @@ def test_block_sizes_change_nothing(silicon_sum: Fitted, monkeypatch: pytest.Mon
     before = [silicon_sum.model.predict(atoms, EVERYTHING) for atoms in others]
     monkeypatch.setattr("gapkit.model.memory.BLOCK", 3)
     monkeypatch.setattr("gapkit.gp.term.BLOCK", 2)
-    monkeypatch.setattr("gapkit.model.predict.BLOCK", 2)
+    monkeypatch.setattr("gapkit.gp.covariance._SITES", 3)
+    monkeypatch.setattr("gapkit.gp.covariance._BYTES", 2e4)
     monkeypatch.setattr("gapkit.model.memory._FOLDS", (7,))
     monkeypatch.setattr("gapkit.model.memory.BLOCK_BYTES", 2e4)
     again = clone(silicon_sum.model).fit(silicon_sum.frames, rng=0)

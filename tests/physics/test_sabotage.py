@@ -224,8 +224,8 @@ class Unshifted(Gaussian):
     def contract(self, dot_qcm: FloatArray, along_qc: FloatArray | None) -> FloatArray:
         return super().contract(dot_qcm, None)
 
-    def weighted_sum(self, x_sd: FloatArray, y_md: FloatArray, alpha_m: FloatArray, gradient: bool) -> Any:
-        total, gradient_sd = super().weighted_sum(x_sd, y_md, alpha_m, gradient)
+    def weighted_sum(self, x_sd: FloatArray, y_md: FloatArray, alpha_km: FloatArray, gradient: bool) -> Any:
+        total, gradient_sd = super().weighted_sum(x_sd, y_md, alpha_km, gradient)
         return total, None if gradient_sd is None else -gradient_sd
 
 
@@ -274,7 +274,10 @@ def test_laws_of_a_fit(silicon_sum: Fitted, monkeypatch: pytest.MonkeyPatch) -> 
 
         def inverse(self: GAP, atoms: Any, want: Any = None) -> Any:
             p = true(self, atoms, want)
-            return dataclasses.replace(p, energy_std=1.0 / p.energy_std, energies_std=1.0 / p.energies_std)
+            local = 1.0 / p.energies_epistemic_std
+            return dataclasses.replace(
+                p, energy_epistemic_std=1.0 / p.energy_epistemic_std, energies_epistemic_std=local
+            )
 
         patch.setattr(GAP, "predict", inverse)
         broken("removing_data_never_lowers_variance")

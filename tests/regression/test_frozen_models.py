@@ -38,7 +38,9 @@ def predictions(model: GAP) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, atoms in structures().items():
         p = model.predict(atoms, WANT if atoms.pbc.any() else WANT - {"stress"})
-        values = {key: getattr(p, key) for key in sorted(WANT)} | {"by_term": list(p.by_term.values())}
+        # the standard deviations that are kept are those of the posterior, which no later calibration changes
+        values: dict[str, Any] = {key: getattr(p, key.replace("_std", "_epistemic_std")) for key in sorted(WANT)}
+        values["by_term"] = list(p.by_term.values())
         found[name] = {key: np.asarray(value).tolist() for key, value in values.items() if value is not None}
     return found
 

@@ -25,7 +25,8 @@ WANT = {"energy", "energies", "forces", "stress", "energy_std", "energies_std"}
 def says(model: GAP, atoms: Atoms) -> bytes:
     """All bits of a prediction."""
     p = model.predict(atoms, WANT if atoms.pbc.all() else WANT - {"stress"})
-    parts = [p.energy, p.energies, p.forces, p.stress, p.energy_std, p.energies_std, list(p.by_term.values())]
+    stds = [p.energy_epistemic_std, p.energies_epistemic_std]
+    parts = [p.energy, p.energies, p.forces, p.stress, *stds, list(p.by_term.values())]
     return b"".join(np.asarray(part, dtype=float).tobytes() for part in parts if part is not None)
 
 

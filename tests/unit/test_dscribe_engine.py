@@ -97,7 +97,7 @@ def test_both_engines_fit_the_same_model() -> None:
         one, two = native.predict(test, {"forces", "energy_std"}), slow.predict(test, {"forces", "energy_std"})
         assert two.energy == pytest.approx(one.energy, abs=1e-7)
         assert two.forces == pytest.approx(one.forces, abs=1e-7)
-        assert two.energy_std == pytest.approx(one.energy_std, rel=1e-6)
+        assert two.energy_epistemic_std == pytest.approx(one.energy_epistemic_std, rel=1e-6)
 
 
 def test_polynomial_basis_gives_forces_and_stress_of_its_energy() -> None:

@@ -62,11 +62,11 @@ def test_weighted_sum_and_its_gradient(name: str, x_sd: np.ndarray, y_md: np.nda
     kernel, formula = KERNELS[name]
     alpha = np.random.default_rng(9).normal(size=9)
     kept = [a.copy() for a in (x_sd, y_md, alpha)]
-    value_s, gradient_sd = kernel.weighted_sum(x_sd, y_md, alpha, True)
+    (value_s, *_), (gradient_sd, *_) = kernel.weighted_sum(x_sd, y_md, np.stack([alpha, -alpha]), True)
     expected = [sum(a * gradient(formula, x, y) for a, y in zip(alpha, y_md, strict=True)) for x in x_sd]
     assert value_s == pytest.approx(kernel.values(x_sd, y_md) @ alpha, abs=1e-12)
     assert gradient_sd == pytest.approx(np.array(expected), abs=1e-11)
-    alone, nothing = kernel.weighted_sum(x_sd, y_md, alpha, False)
+    (alone,), nothing = kernel.weighted_sum(x_sd, y_md, alpha[None], False)
     assert alone == pytest.approx(value_s, abs=1e-12)
     assert nothing is None
     assert all(np.array_equal(a, b) for a, b in zip((x_sd, y_md, alpha), kept, strict=True))

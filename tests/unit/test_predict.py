@@ -39,7 +39,7 @@ def test_by_term_is_the_whole() -> None:
 
 def test_what_is_not_wanted_is_none() -> None:
     p = fitted().predict(crystal(9), "energy")
-    assert [p.energies, p.forces, p.stress, p.energy_std, p.energies_std] == [None] * 5
+    assert [p.energies, p.forces, p.stress, p.energy_epistemic_std, p.energies_epistemic_std] == [None] * 5
     full = numbers(fitted())
     for want in ({"forces"}, {"stress"}, {"energy_std"}, {"energies_std", "forces"}, {"energies"}, set()):
         p = fitted().predict(crystal(9), want)
@@ -61,7 +61,7 @@ def test_default_is_energy_forces_and_stress_where_there_is_one() -> None:
     [
         ({"force"}, "cannot give 'force'. Fix: did you mean 'forces'"),
         ("energie", "did you mean 'energies'"),
-        (["energy", "std"], "valid names are energies, energies_std, energy, energy_std, forces, stress"),
+        (["energy", "std"], "valid names are energies, energies_std, energy, energy_std, extrapolation"),
         ({1}, "cannot give '1'"),
     ],
 )

@@ -192,4 +192,4 @@ def test_delta_is_the_prior_standard_deviation() -> None:
     for delta in (0.5, 2.0):
         model = GAP([PairTerm(3.3, n_sparse=2, theta=0.05, delta=delta)]).fit([*frames(2), atom("C")])
         for dimer in (Atoms("Si2", [[0, 0, 0], [0, 0, 1.2]]), Atoms("SiC", [[0, 0, 0], [0, 0, 1.8]])):
-            assert model.predict(dimer, {"energy_std"}).energy_std == pytest.approx(delta, rel=1e-6)
+            assert model.predict(dimer, {"energy_std"}).energy_epistemic_std == pytest.approx(delta, rel=1e-6)
