@@ -18,10 +18,13 @@ from gapkit.errors import (
     ModelFileError,
     SpeciesError,
 )
+from gapkit.gp.calibration import Calibration, Scale
 from gapkit.gp.noise import Noise
+from gapkit.model.committee import Committee
 from gapkit.model.evaluation import Evaluation, evaluate
 from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction
+from gapkit.model.residuals import Residuals
 from gapkit.model.terms import PairTerm, SoapTerm
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ except PackageNotFoundError:  # a source tree that was not installed
 
 __all__ = [
     "GAP",
+    "Calibration",
+    "Committee",
     "ConfigError",
     "DataError",
     "Evaluation",
@@ -60,6 +65,8 @@ __all__ = [
     "NotFittedError",
     "PairTerm",
     "Prediction",
+    "Residuals",
+    "Scale",
     "SoapTerm",
     "SpeciesError",
     "__version__",

@@ -209,22 +209,30 @@ def force_prior(terms: Sequence[SparseTerm], pairs: Pairs) -> FloatArray:
         for block in _blocks(term, channel, pairs.within(term.descriptor.reach)):
             targets_e = np.zeros(n, dtype=bool)
             targets_e[block.centres_e] = True
-            sites, rows = _moved(term, channel, part, targets_e)
-            edges = np.flatnonzero(np.diff(rows.target_r, prepend=-1, append=-1))
-            for a, b in pairwise(edges):
-                own = _Derivatives.of(sites, rows.rows_rcx[a:b], rows.site_r[a:b])
-                out_ec[rows.target_r[a]] += term.delta**2 * np.diagonal(own.covariance(term.kernel))
+            for target, own in _of_atoms(term, channel, part, targets_e):
+                out_ec[target] += term.delta**2 * np.diagonal(own.covariance(term.kernel))
     return out_ec
 
 
 def force_covariance_prior(terms: Sequence[SparseTerm], pairs: Pairs) -> FloatArray:
     """Prior covariance of all force components, shape (3N, 3N), (eV/Å)²: for small structures."""
     n = len(pairs.numbers_e)
-    total = np.zeros((3 * n, 3 * n))
+    total = np.zeros((n, 3, n, 3))
     for term, channel, part in _channels(terms, pairs):
-        sites, rows = _moved(term, channel, part, np.ones(n, dtype=bool))
-        dense = np.zeros((len(sites.x_sd), n, 3, rows.rows_rcx.shape[2]))
-        dense[rows.site_r, rows.target_r] = rows.rows_rcx
-        own = _Derivatives.of(sites, dense.reshape(len(dense), 3 * n, -1))
-        total += term.delta**2 * own.covariance(term.kernel)
-    return total
+        moved = list(_of_atoms(term, channel, part, np.ones(n, dtype=bool)))
+        for k, (a, one) in enumerate(moved):
+            for b, other in moved[: k + 1]:
+                block = term.delta**2 * _cross(term.kernel, one, other)
+                total[a, :, b] += block
+                if a != b:
+                    total[b, :, a] += block.T
+    return total.reshape(3 * n, 3 * n)
+
+
+def _of_atoms(
+    term: SparseTerm, channel: Channel, part: Pairs, targets_e: BoolArray
+) -> Iterator[tuple[int, _Derivatives]]:
+    """Derivatives by the position of each of some atoms, of the sites that see it."""
+    sites, rows = _moved(term, channel, part, targets_e)
+    for a, b in pairwise(np.flatnonzero(np.diff(rows.target_r, prepend=-1, append=-1))):
+        yield int(rows.target_r[a]), _Derivatives.of(sites, rows.rows_rcx[a:b], rows.site_r[a:b])

@@ -13,6 +13,7 @@ from gapkit.atoms.neighbours import NeighbourList, Pairs
 from gapkit.atoms.pieces import pairs_per_atom, pieces
 from gapkit.gp.term import Covariance, Likeness
 from gapkit.model.memory import PREDICTION_BYTES, atoms_at_once, block_size
+from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
 from gapkit.model.spread import DERIVED, derived, described, energy_spread, local_std, require_room
 from gapkit.model.state import ModelState
@@ -85,7 +86,8 @@ def evaluate(
         values |= local_std(state, frame, sums.variance_e)
     if DERIVED & set(want):
         require_room(state, frame, want, max_memory)
-        values |= derived(state, frame, (neighbours or NeighbourList(state.reach)).pairs(frame), want)
+        pairs = (neighbours or NeighbourList(state.reach)).pairs(frame)
+        values |= next(ordered_map(lambda p: derived(state, frame, p, want), [pairs], 1))
     if "extrapolation" in want:
         values |= {"extrapolation": sums.likeness.extrapolation_e, "nearest": sums.likeness.column_e}
     return Prediction(**values)
