@@ -57,7 +57,7 @@ class Posterior:
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """n draws of the weights, α + R⁻¹ξ, shape (n, M)."""
-        noise_mn = solve_triangular(self.data_mm, rng.standard_normal((len(self.weights_m), n)), check_finite=False)
+        noise_mn = solve_triangular(self.data_mm, rng.standard_normal((n, len(self.weights_m))).T, check_finite=False)
         return self.weights_m + noise_mn.T
 
 

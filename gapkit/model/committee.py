@@ -32,8 +32,9 @@ _M = TypeVar("_M", bound=Model)
 class Committee(Sequence[_M]):
     """Models drawn from the posterior of one; each of them is an ordinary `GAP`.
 
-    The standard deviation of what they predict is the epistemic one, of any property that can be computed with them:
-    elastic constants, barriers, melting points.
+    The standard deviation of what they predict is what the data leave of it, for any property that can be computed
+    with them: elastic constants, barriers, melting points. What the sparse points do not span (a part of
+    ``epistemic_std``) no sample shows.
     """
 
     def __init__(self, members: Sequence[_M]) -> None:
