@@ -159,8 +159,8 @@ def _moved(
     sees_e[part.e_p[targets_e[part.j_p]]] = True
     near = part.of_centres(sees_e)
     sites, jacobian, rows_qcx = _differentiated(term, channel, near)
-    rows = joined(of_neighbours(jacobian, rows_qcx, near), of_sites(jacobian, rows_qcx, near))
-    return sites, rows.of_targets(targets_e).merged()
+    parts = (of_neighbours(jacobian, rows_qcx, near), of_sites(jacobian, rows_qcx, near))
+    return sites, joined(*(part.of_targets(targets_e) for part in parts)).merged()
 
 
 def energy_prior(terms: Sequence[SparseTerm], pairs: Sequence[Pairs]) -> float:

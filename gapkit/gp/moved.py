@@ -12,6 +12,7 @@ import numpy as np
 
 from gapkit.atoms.neighbours import Pairs
 from gapkit.descriptors.base import Jacobian
+from gapkit.numerics.sums import sums_of_runs
 from gapkit.typing import BoolArray, FloatArray, IntArray
 
 
@@ -40,7 +41,7 @@ class MovedRows:
         """Rows of the same site and target added, sorted by target, then by site."""
         order, new = _sorted(self.site_r, self.target_r)
         starts = np.flatnonzero(new)
-        rows = np.add.reduceat(self.rows_rcx[order], starts, axis=0) if len(starts) else self.rows_rcx
+        rows = sums_of_runs(self.rows_rcx, starts, order)
         return MovedRows(rows, self.site_r[order[starts]], self.target_r[order[starts]])
 
 
@@ -72,7 +73,7 @@ def of_neighbours(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs) -> Mov
 def of_sites(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs) -> MovedRows:
     """The rows of each site that move its centre."""
     starts, site_s = _site_starts(jacobian)
-    return MovedRows(-np.add.reduceat(rows_qcx, starts, axis=0), site_s, pairs.i_p[jacobian.pair_q[starts]])
+    return MovedRows(-sums_of_runs(rows_qcx, starts), site_s, pairs.i_p[jacobian.pair_q[starts]])
 
 
 def of_cell(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs) -> MovedRows:
@@ -87,8 +88,7 @@ def strains(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs) -> tuple[Flo
     starts, site_s = _site_starts(jacobian)
     strained = np.empty((len(starts), 3, *rows_qcx.shape[1:]))
     for a in range(3):
-        weighted = rows_qcx * pairs.r_pc[jacobian.pair_q, a, None, None]
-        np.add.reduceat(weighted, starts, axis=0, out=strained[:, a])
+        strained[:, a] = sums_of_runs(rows_qcx, starts, weight_q=pairs.r_pc[jacobian.pair_q, a])
     return strained, site_s
 
 
