@@ -22,6 +22,7 @@ from gapkit.gp.calibration import Calibration, Scale
 from gapkit.gp.noise import Noise
 from gapkit.model.committee import Committee
 from gapkit.model.evaluation import Evaluation, evaluate
+from gapkit.model.explanation import Explanation
 from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction
 from gapkit.model.residuals import Residuals
@@ -55,6 +56,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Evaluation",
+    "Explanation",
     "Frame",
     "GAPCalculator",
     "GapkitError",

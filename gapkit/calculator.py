@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ase import Atoms
@@ -11,9 +11,16 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from gapkit._check import not_negative
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.errors import ConfigError, DataError
+from gapkit.errors import ConfigError, DataError, nearest
 from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction, has_stress
+from gapkit.typing import FloatArray
+
+USUAL = frozenset({"energy_std", "energies_std"})
+PER_STRUCTURE = ("energy_std", "stress_std")
+PER_ATOM = ("energies_std", "forces_std", "extrapolation")
+ON_REQUEST = frozenset({*PER_STRUCTURE, *PER_ATOM, "forces_covariance"})
+"""What a calculator computes beside ASE's properties where it is asked to."""
 
 
 class GAPCalculator(Calculator):
@@ -26,16 +33,29 @@ class GAPCalculator(Calculator):
     skin
         Verlet skin, Å ≥ 0: neighbour pairs are searched anew when an atom has moved by skin/2.
     std
-        Also compute the standard deviations of the total and local energy; they are found on
-        `prediction`, not in `results`, whose keys ASE has closed.
+        Standard deviations to compute at every calculation: any of energy_std, energies_std, forces_std, stress_std,
+        forces_covariance and extrapolation (see `Prediction`). True for the energies alone. They are found on
+        `prediction`, not in `results`, whose keys ASE has closed. Those of the energy, the forces and the stress cost
+        20 to 40 plain calculations: for dynamics use `gapkit.uncertainty.Sentinel`. A structure without a periodic
+        cell has no stress_std.
     to_atoms
-        Write the standard deviations to ``atoms.info["energy_std"]`` and
-        ``atoms.arrays["energies_std"]`` of the structure that is evaluated.
+        Write them to the structure that is evaluated: one per structure to ``atoms.info["energy_std"]`` and
+        ``["stress_std"]``, one per atom to ``atoms.arrays["energies_std"]``, ``["forces_std"]`` and
+        ``["extrapolation"]``; std=True where no others are named. Extended XYZ keeps all of them. ASE's binary
+        Trajectory keeps `info` and drops arrays that it does not know: see `to_info`.
+    to_info
+        Write those per atom to ``atoms.info``, too, under the same names, where a Trajectory keeps them; implies
+        `to_atoms`.
 
     Attributes
     ----------
     prediction
         The last `Prediction`, None before the first calculation and after one that failed.
+    sampler
+        A function of the structure about to be evaluated that returns the weights of a posterior sample, shape (M,)
+        (``model.state_.posterior.sample``), or None for none this time. With weights, ``forces_sample``,
+        ``extrapolation`` and ``nearest`` of the prediction come from the same pass, for about 60 % of the cost of a
+        calculation more. Copies of a calculator have no sampler.
     """
 
     implemented_properties: list[str] = [  # noqa: RUF012 (ASE declares it so)
@@ -47,7 +67,14 @@ class GAPCalculator(Calculator):
     ]
 
     def __init__(
-        self, model: GAP, *, skin: float = 1.0, std: bool = False, to_atoms: bool = False, **kwargs: Any
+        self,
+        model: GAP,
+        *,
+        skin: float = 1.0,
+        std: bool | str | Collection[str] = False,
+        to_atoms: bool = False,
+        to_info: bool = False,
+        **kwargs: Any,
     ) -> None:
         if not isinstance(model, GAP):
             raise ConfigError(
@@ -56,7 +83,9 @@ class GAPCalculator(Calculator):
             )
         skin = not_negative("skin", skin, "Å")
         super().__init__(**kwargs)
-        self.model, self.std, self.to_atoms = model, std or to_atoms, to_atoms
+        self.model, self.to_atoms, self.to_info = model, to_atoms or to_info, to_info
+        self.std = _names(std) or (USUAL if self.to_atoms else frozenset())
+        self.sampler: Callable[[Atoms], FloatArray | None] | None = None
         self.prediction: Prediction | None = None
         self._neighbours = NeighbourList(model.reach, skin)
 
@@ -77,13 +106,41 @@ class GAPCalculator(Calculator):
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("a structure without a periodic cell has no stress")
         want = {"energy", "energies", "forces"} | ({"stress"} if periodic else set())
-        if self.std:
-            want |= {"energy_std", "energies_std"}
-        p = self.model.predict_frame(frame, want, self._neighbours)
+        want |= self.std if periodic else self.std - {"stress_std"}
+        weights_m = None if self.sampler is None else self.sampler(current if atoms is None else atoms)
+        if weights_m is not None:
+            want |= {"extrapolation"}
+        p = self.model.predict_frame(frame, want, self._neighbours, weights_m)
         self.prediction = p
         self.results = {"energy": p.energy, "free_energy": p.energy, "energies": p.energies, "forces": p.forces}
         if p.stress is not None:
             self.results["stress"] = p.stress
         if self.to_atoms and atoms is not None:
-            atoms.info["energy_std"] = p.energy_std
-            atoms.set_array("energies_std", p.energies_std)
+            self._write(p, atoms)
+
+    def _write(self, p: Prediction, atoms: Atoms) -> None:
+        """Standard deviations into the structure; those that it no longer has are removed."""
+        for name in sorted(self.std - {"forces_covariance"}):
+            value = getattr(p, name)
+            atoms.info.pop(name, None)
+            if name in PER_ATOM:
+                atoms.arrays.pop(name, None)  # of another structure's shape, perhaps
+                atoms.set_array(name, value)
+            if value is not None and (self.to_info or name in PER_STRUCTURE):
+                atoms.info[name] = value
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and other processes get: a watcher stays with the original."""
+        return {**self.__dict__, "sampler": None}
+
+
+def _names(std: object) -> frozenset[str]:
+    """The names that the argument `std` means, checked."""
+    if isinstance(std, bool) or std is None:
+        return USUAL if std else frozenset()
+    if not isinstance(std, Collection):
+        raise ConfigError(f"std={std!r} names nothing to compute", fix=f"give True, or any of {sorted(ON_REQUEST)}")
+    chosen = frozenset({std} if isinstance(std, str) else map(str, std))
+    for name in sorted(chosen - ON_REQUEST):
+        raise ConfigError(f"GAPCalculator cannot give '{name}'", fix=nearest(name, ON_REQUEST))
+    return chosen

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from gapkit import Noise, __version__
 from gapkit._check import memory
-from gapkit.cli import evaluate, fit, info
+from gapkit.cli import calibrate, evaluate, fit, info, md
 from gapkit.cli.messages import complain, messages
 from gapkit.errors import ConfigError, GapkitError
 from gapkit.model.defaults import default_terms
@@ -20,9 +20,37 @@ _EPILOG = """\
 examples:
   gapkit fit train.xyz -o si.gap                        everything chosen from the data
   gapkit evaluate si.gap test.xyz --plot parity.png     errors on structures that it has not seen
+  gapkit calibrate si.gap new.xyz                       sigma that agree with errors, stored in si.gap
+  gapkit md si.gap si.xyz --temperature 600 --steps 10000 --flag 0.15 -o traj.xyz
   gapkit info si.gap                                    what the file holds
 
 Errors end with status 2 and one line that says what, where and how to mend it; -v adds the traceback.
+"""
+
+_CALIBRATE_EPILOG = """\
+examples:
+  gapkit calibrate si.gap new.xyz --plot reliability.png
+  gapkit calibrate si.gap train.xyz --leave-one-out -o calibrated.gap
+
+With frames that were not in the fit, sigma hold for structures like them. With --leave-one-out each training frame is
+judged by the model without it and, if the model was fitted with --keep-data, also by the model without its config_type:
+that shows errors far from the data. Without -o the model file is replaced.
+"""
+
+_MD_EPILOG = """\
+examples:
+  gapkit md si.gap si.xyz --temperature 600 --steps 10000 --flag 0.15 -o traj.xyz
+  gapkit md si.gap si.xyz --temperature 600 --steps 20000 --flag 0.15 -o traj.xyz --restart
+
+--flag takes eV/Å ('0.15'; also '5 meV/atom'), 'auto' (from the calibration) or 'none'; it is compared with the
+calibrated sigma of the force on an atom, rms over components. Without it: 'auto' for a calibrated model, else 'none'.
+Atoms too near each other, forces above 50 eV/Å and forces that are no numbers are always flagged, each excursion once.
+
+traj.xyz gets positions, momenta, energy, forces and step; traj.flags.xyz gets the flagged frames without energy and
+forces, to be computed with the reference method, with sigma per atom and the reason. --action stop ends with status 3.
+--restart continues from the last frame of -o to the total number of steps, at constant energy as if it had not been
+interrupted (to the 8 digits of the file); a thermostat goes on with other random numbers. Give the same START.xyz.
+Velocities are those of START.xyz, if it has any, else thermal ones.
 """
 
 _FIT_EPILOG = """\
@@ -158,8 +186,42 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
 
 
+def _add_calibrate(commands: Any) -> None:
+    parser = _command(commands, calibrate, _CALIBRATE_EPILOG)
+    parser.add_argument("model", metavar="MODEL.gap", help="model file")
+    parser.add_argument("frames", metavar="FRAMES.xyz", help="labelled structures, 5 or more, better 20")
+    parser.add_argument("-o", "--output", metavar="OUT.gap", help="calibrated model [replaces MODEL.gap]")
+    parser.add_argument("--leave-one-out", action="store_true", help="FRAMES.xyz are training frames")
+    parser.add_argument("--plot", metavar="FIG.png", help="draw how sigma and errors agree (.png, .pdf, .svg)")
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON (meV/atom, eV/Å, GPa)")
+    parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
+    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
+    parser.add_argument("--seed", type=_number(0), default=0, metavar="K", help="seed of the five folds [0]")
+
+
 def _add_info(commands: Any) -> None:
     _command(commands, info).add_argument("model", metavar="MODEL.gap", help="model file")
+
+
+def _add_md(commands: Any) -> None:
+    parser = _command(commands, md, _MD_EPILOG)
+    parser.add_argument("model", metavar="MODEL.gap", help="model file")
+    parser.add_argument("start", metavar="START.xyz", help="structure, any format that ASE reads; the last frame")
+    parser.add_argument("-o", "--output", required=True, metavar="TRAJ.xyz", help="trajectory, extended XYZ")
+    parser.add_argument("--temperature", type=_positive, required=True, metavar="T", help="K; of nve, at the start")
+    parser.add_argument("--steps", type=_number(1), required=True, metavar="N", help="total number of steps")
+    parser.add_argument("--flag", metavar="LIMIT", help="largest sigma, eV/Å, or 'auto' or 'none', see below")
+    parser.add_argument("--miss-rate", type=_positive, default=0.05, metavar="P", help="of auto: errors missed [0.05]")
+    parser.add_argument("--action", choices=["record", "save", "stop"], default="save", help="what a flag does [save]")
+    parser.add_argument("--every", type=_number(1), default=1, metavar="K", help="steps between two looks [1]")
+    parser.add_argument("--max-temperature", type=_positive, metavar="T", help="flag above it, K [none]")
+    parser.add_argument("--timestep", type=_positive, metavar="DT", help="fs [1; 0.5 with hydrogen]")
+    parser.add_argument("--thermostat", choices=["langevin", "nve"], default="langevin", help="[langevin]")
+    parser.add_argument("--friction", type=_positive, default=0.01, metavar="G", help="of langevin, 1/fs [0.01]")
+    parser.add_argument("--interval", type=_number(1), default=10, metavar="N", help="steps between two frames [10]")
+    parser.add_argument("--restart", action="store_true", help="continue -o if it exists")
+    parser.add_argument("--seed", type=_number(0), default=0, metavar="K", help="of velocities and thermostat [0]")
+    parser.add_argument("--jobs", type=_number(1, also=-1), default=1, metavar="J", help="processes [1]")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -173,17 +235,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gapkit {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for add in (_add_fit, _add_evaluate, _add_info):
+    for add in (_add_fit, _add_evaluate, _add_calibrate, _add_md, _add_info):
         add(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the status is 0, 2 after an error of the user, 130 after Ctrl-C."""
+    """Run one command; the status is 0, 2 after an error of the user, 3 after a flag that stops, 130 after Ctrl-C."""
     arguments = build_parser().parse_args(argv)
     with messages(arguments.verbose):
         try:
-            arguments.run(arguments)
+            status: int | None = arguments.run(arguments)
             sys.stdout.flush()
         except GapkitError as error:
             complain(error, arguments.verbose)
@@ -194,4 +256,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # whoever read our output has gone, as in `gapkit info si.gap | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
-    return 0
+    return status or 0

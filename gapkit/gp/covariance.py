@@ -6,7 +6,7 @@ The sparse points play no part: what they do not know of a structure is what the
 Neural Inf. Process. Syst. 15, 1033 (2002), for derivatives of Gaussian processes).
 
 Cost: the force on an atom with n sites in reach takes 6·n²·F operations for F features, the energy and the virial of N
-atoms 2·N²·F and 12·N²·F. Sites of two-body terms are bonds.
+atoms 2·N²·F and 12·N²·F. Sites of two-body terms are bonds, whose kernel is expanded: linear in their number.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gapkit.descriptors.base import Jacobian, Sites, whole
 from gapkit.gp.moved import MovedRows, joined, of_neighbours, of_sites, stacked, strains
 from gapkit.gp.term import Channel, SparseTerm
 from gapkit.kernels.base import Kernel
+from gapkit.kernels.gaussian import Gaussian
 from gapkit.typing import BoolArray, FloatArray, IntArray
 from gapkit.units import to_voigt
 
@@ -81,6 +82,12 @@ class _Derivatives:
     def covariance(self, kernel: Kernel) -> FloatArray:
         """Prior covariance of the T derivatives of the energy over δ², shape (T, T)."""
         n, t = self.rows_std.shape[:2]
+        if isinstance(kernel, Gaussian) and self.x_sd.shape[1] == 1:
+            phi_sn, slope_sn = kernel.expanded(self.x_sd[:, 0], *_range(self.x_sd))
+            seen_tn = self.rows_std[:, :, 0].T @ slope_sn
+            if self.slope_st is not None:
+                seen_tn += self.slope_st.T @ phi_sn
+            return seen_tn @ seen_tn.T
         total = np.zeros((t, t))
         parts = [self[a : a + _SITES] for a in range(0, n, _SITES)]
         for k, one in enumerate(parts):
@@ -89,6 +96,12 @@ class _Derivatives:
                 total += block + block.T
             total += _cross(kernel, one, one)
         return total
+
+
+def _range(x_sd: FloatArray) -> tuple[float, float]:
+    """Centre and half width of the values of one feature."""
+    low, high = float(x_sd.min()), float(x_sd.max())
+    return 0.5 * (low + high), 0.5 * (high - low)
 
 
 def _cross(kernel: Kernel, one: _Derivatives, other: _Derivatives) -> FloatArray:
@@ -170,11 +183,23 @@ def energy_prior(terms: Sequence[SparseTerm], pairs: Sequence[Pairs]) -> float:
         for channel in term.descriptor.channels:
             parts = (block for p in pairs for block in term.descriptor.pairs_of(p, channel).blocks(_SITES))
             sites = [term.descriptor.sites(block, channel) for block in parts if len(block.centres_e)]
-            blocks = [(s.full_sd, _weights(s)) for s in sites]
-            for a, (x_a, w_a) in enumerate(blocks):
-                for b, (x_b, w_b) in enumerate(blocks[: a + 1]):
-                    value = float(w_a @ term.kernel.values(x_a, x_b) @ w_b)
-                    total += term.delta**2 * (value if a == b else 2.0 * value)
+            blocks = [(s.full_sd, _weights(s)) for s in sites if len(s.x_sd)]
+            if blocks:
+                total += term.delta**2 * _sum_variance(term.kernel, blocks)
+    return total
+
+
+def _sum_variance(kernel: Kernel, blocks: Sequence[tuple[FloatArray, FloatArray]]) -> float:
+    """Σ_ss' w_s k(x_s, x_s') w_s' of blocks of features and weights."""
+    if isinstance(kernel, Gaussian) and blocks[0][0].shape[1] == 1:
+        x_sd = np.concatenate([x for x, _ in blocks])
+        seen_n = np.concatenate([w for _, w in blocks]) @ kernel.expanded(x_sd[:, 0], *_range(x_sd))[0]
+        return float(seen_n @ seen_n)
+    total = 0.0
+    for a, (x_a, w_a) in enumerate(blocks):
+        for b, (x_b, w_b) in enumerate(blocks[: a + 1]):
+            value = float(w_a @ kernel.values(x_a, x_b) @ w_b)
+            total += value if a == b else 2.0 * value
     return total
 
 

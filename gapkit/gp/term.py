@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -72,6 +72,26 @@ class Likeness:
         self.column_e[e_s[worse]] = other.column_e[worse]
 
 
+ISOLATED, UNKNOWN = -1, -2
+"""In place of the index of a structure: the isolated atom; a file, or a model of an old schema."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origins:
+    """Where the sparse points of one channel come from.
+
+    Attributes
+    ----------
+    frame_m
+        Index of the structure of the fit, shape (M,); `ISOLATED` or `UNKNOWN` for none.
+    atom_m
+        Index of the atom in it, shape (M,); -1 for none.
+    """
+
+    frame_m: IntArray
+    atom_m: IntArray
+
+
 @dataclass(frozen=True, eq=False)
 class SparseTerm:
     """A term with its sparse points chosen.
@@ -88,6 +108,8 @@ class SparseTerm:
         Prior standard deviation δ of one site's energy, eV.
     points
         Sparse points of each channel; channels without data are absent.
+    origins
+        Where they come from; channels of which that is not known, such as those of distances, are absent.
     """
 
     name: str
@@ -95,6 +117,7 @@ class SparseTerm:
     kernel: Kernel
     delta: float
     points: Mapping[Channel, Points]
+    origins: Mapping[Channel, Origins] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[Channel, slice]:

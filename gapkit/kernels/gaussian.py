@@ -48,6 +48,25 @@ class Gaussian:
         k = self.values(x_sd, y_md)
         return k / self.theta**2, k
 
+    def expanded(self, x_s: FloatArray, centre: float, span: float) -> tuple[FloatArray, FloatArray]:
+        """φ_n(x) and φ_n'(x) with k(x, y) = Σ_n φ_n(x) φ_n(y) to rounding, shape (S, N), for one feature.
+
+        φ_n = exp(-u²/2) uⁿ/√n! with u = (x - centre)/θ, from the series of exp(u v); N such that the rest is below
+        1e-17 for all features within `span` of the centre.
+        """
+        u_s, most = (x_s - centre) / self.theta, (span / self.theta) ** 2
+        orders, term = 1, np.exp(-most)
+        while term > 1e-17 or orders < most:
+            term *= most / orders
+            orders += 1
+        phi_ns = np.empty((orders, len(u_s)))
+        phi_ns[0] = np.exp(-0.5 * u_s**2)
+        for n in range(1, orders):
+            np.multiply(phi_ns[n - 1], u_s / np.sqrt(n), out=phi_ns[n])
+        slope_ns = -u_s * phi_ns
+        slope_ns[1:] += np.sqrt(np.arange(1, orders))[:, None] * phi_ns[:-1]
+        return phi_ns.T, slope_ns.T / self.theta
+
     def weighted_sum(
         self,
         x_sd: FloatArray,

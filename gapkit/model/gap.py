@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -21,25 +19,27 @@ from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.base import isolated_energies
-from gapkit.errors import ConfigError, DataError, GapkitWarning, nearest
+from gapkit.errors import ConfigError, nearest
 from gapkit.gp.calibration import Calibration
 from gapkit.gp.evidence import learn_scale
 from gapkit.gp.noise import Noise
-from gapkit.gp.posterior import UNSOLVED, solve
+from gapkit.gp.posterior import UNSOLVED
 from gapkit.model.archive import damaged, read, write
 from gapkit.model.committee import Committee
 from gapkit.model.defaults import default_terms
-from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds, sigmas_of, training_errors
+from gapkit.model.explain import explain
+from gapkit.model.explanation import Explanation
+from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds
 from gapkit.model.memory import PREDICTION_BYTES, pool_bytes
 from gapkit.model.predict import evaluate, evaluate_many
 from gapkit.model.prediction import Prediction, wanted
 from gapkit.model.residuals import Residuals, leave_one_out, residuals
 from gapkit.model.schema import build, describe
-from gapkit.model.state import ModelState
+from gapkit.model.scoring import score, scored
+from gapkit.model.settings import check_settings, checked_noise, name_of, warn_of_groups
+from gapkit.model.state import ModelState, solved, sources_of
 from gapkit.model.terms import Term, require_species, species_of
 from gapkit.typing import KINDS, FloatArray, Kind, Rng
-
-_log = logging.getLogger(__name__)
 
 
 class GAP(Parametric):
@@ -105,10 +105,10 @@ class GAP(Parametric):
         DataError, SpeciesError, ConfigError
             With the frame, the atom and the fix.
         """
-        noise = self._noise()
-        self._check_settings()
+        noise = checked_noise(self.noise)
+        check_settings(self.terms, self.e0, self.keys, self.n_jobs, self.max_memory)
         data = self._labelled(frames)
-        _warn_of_groups(noise, {f.group for f in data})
+        warn_of_groups(noise, {f.group for f in data})
         random = generator(rng)
         known = species_of(data)  # an energy given for another element does not make the model know it
         e0 = {z: e for z, e in isolated_energies(data, self.e0).items() if z in known}
@@ -117,13 +117,13 @@ class GAP(Parametric):
             raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
         ceiling = memory("max_memory", self.max_memory)
         pool = pool_bytes(ceiling)
-        chosen = [term.choose(f"{_label(term)}{k}", data, random, pool, self.n_jobs) for k, term in enumerate(terms)]
+        chosen = [term.choose(name_of(term, k), data, random, pool, self.n_jobs) for k, term in enumerate(terms)]
         kinds = {k for k in KINDS for group in {f.group for f in data} if noise.sigma(group, k) is not None}
         rows = compress(data, chosen, e0, kinds, noise, self.n_jobs, ceiling)
         prior_mm = prior_factor(chosen)
         if self.noise is None:
             noise = learn_scale(prior_mm, rows, noise)
-        self.state_ = self._solve(
+        self.state_ = solved(
             ModelState(
                 settings=deepcopy(terms),
                 terms=chosen,
@@ -138,6 +138,7 @@ class GAP(Parametric):
                     "atoms": sum(f.n_atoms for f in data),
                     "left_out": left_out(data, noise),
                 },
+                sources=sources_of(data, chosen),
             )
         )
         return self
@@ -155,19 +156,11 @@ class GAP(Parametric):
         state = self._fitted()
         if state.rows is None:
             raise ConfigError("this model was saved without its compressed data", fix="save it with data=True")
-        wanted = state.noise if noise is None and self.noise is None else self._noise(noise)
+        wanted = state.noise if noise is None and self.noise is None else checked_noise(noise, self.noise)
         require_kinds(state.training["left_out"], wanted)
-        self.state_ = self._solve(replace(state, noise=wanted, calibration=None))
+        self.state_ = solved(replace(state, noise=wanted, calibration=None))
         self.noise = self.noise if noise is None else noise
         return self
-
-    @staticmethod
-    def _solve(state: ModelState) -> ModelState:
-        used, sigmas = sigmas_of(state.rows or (), state.noise)
-        posterior = solve(state.prior_mm, used, sigmas)
-        _log.info("log evidence %.1f", posterior.log_evidence)
-        errors = training_errors(used, posterior.weights_m)
-        return replace(state, posterior=posterior, training={**state.training, "errors": errors})
 
     def predict(self, atoms: Any, want: Collection[str] | None = None) -> Any:
         """Predict one structure (a `Prediction`) or several (a list of them).
@@ -252,6 +245,40 @@ class GAP(Parametric):
             raise ConfigError(f"leave_one_out by='{by}' does not exist", fix=nearest(by, ("frame", "config_type")))
         return leave_one_out(state, self._labelled(frames), by, self.n_jobs)
 
+    def explain(self, atoms: Atoms, atom: int | None = None, n: int = 5) -> Explanation:
+        """What the energy of a structure, and that of one of its atoms, is made of, and why σ is what it is.
+
+        Parameters
+        ----------
+        atoms
+            A structure; not changed.
+        atom
+            Index of the atom to explain. None: the one with the largest σ of its local energy.
+        n
+            Number of similar sparse environments that are listed, per many-body term.
+
+        Raises
+        ------
+        NotFittedError, SpeciesError, DataError, ConfigError
+            ConfigError for an atom that the structure does not have.
+        """
+        state, frame = self._fitted(), to_frame(atoms, labels=False)
+        require_species(state.species, [frame])
+        return explain(state, frame, atom, n, self.n_jobs, self._work_bytes())
+
+    def origin(self, column: int) -> str:
+        """Where a sparse point comes from, such as "train.xyz, frame 12, atom 4 (Si), Vacancy", or "isolated Si atom".
+
+        Columns count through all terms, as in `Prediction.nearest`. Empty where the origin is not known: distances
+        of pair terms, points from a file, models that were saved by the first versions of gapkit.
+        """
+        return self._fitted().origin(column)
+
+    def trained_on(self, frames: Iterable[Atoms] | Iterable[Frame]) -> list[bool]:
+        """Which structures, with their labels, were in the fit; they are known again by their numbers."""
+        known = {int(number) for number in self._fitted().hashes}
+        return [frame.hash in known for frame in to_frames(frames, keys=self.keys or Keys())]
+
     def _labelled(self, frames: Iterable[Atoms] | Iterable[Frame]) -> list[Frame]:
         return to_frames(frames, keys=self.keys or Keys(), require_labels=True)
 
@@ -274,17 +301,8 @@ class GAP(Parametric):
         Of the force components; of energies per atom where no frame has forces.
         """
         self._fitted()
-        data = self._labelled(frames)
-        kind: Kind = "forces" if any(f.forces_ec is not None for f in data) else "energy"
-        used = [f for f in data if kind in f.kinds]
-        if not used:
-            raise DataError("No frame has forces or an energy to score", fix="give frames with one of these labels")
-        predicted = list(self.predict_frames(used, [{kind}] * len(used)))
-        if kind == "forces":
-            true = np.concatenate([f.forces_ec.ravel() for f in used if f.forces_ec is not None])
-            return _r2(true, np.concatenate([p.forces.ravel() for p in predicted if p.forces is not None]))
-        size_s = np.array([f.n_atoms for f in used])
-        return _r2(np.array([f.energy for f in used]) / size_s, np.array([p.energy for p in predicted]) / size_s)
+        kind, used = scored(self._labelled(frames))
+        return score(kind, used, list(self.predict_frames(used, [{kind}] * len(used))))
 
     def save(self, path: str | os.PathLike[str], *, data: bool = False) -> None:
         """Write one file; with `data`, also the compressed training data that `refit` needs."""
@@ -302,7 +320,7 @@ class GAP(Parametric):
         document, arrays = read(Path(path))
         try:
             state = build(document, arrays)
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise damaged(Path(path), error) from error
         model = cls(list(state.settings), state.noise)
         model.state_ = state
@@ -333,27 +351,6 @@ class GAP(Parametric):
         """Numbers of training frames and atoms, and the errors of the fit."""
         return self._fitted().training
 
-    def _noise(self, given: Noise | None = None) -> Noise:
-        """A checked copy of the noise given or set, so that later changes of settings leave the fit alone."""
-        noise = next((n for n in (given, self.noise) if n is not None), Noise())
-        if not isinstance(noise, Noise):
-            raise ConfigError(f"noise={noise!r} is no Noise", fix="give Noise(energy=0.001, forces=0.1, stress=0.01)")
-        noise.check()
-        return deepcopy(noise)
-
-    def _check_settings(self) -> None:
-        """ConfigError for settings of the wrong kind."""
-        threads(self.n_jobs)
-        memory("max_memory", self.max_memory)
-        if not (self.keys is None or isinstance(self.keys, Keys)):
-            raise ConfigError(f"keys={self.keys!r} are no Keys", fix="give Keys(energy='…', forces='…')")
-        if not (self.e0 is None or isinstance(self.e0, Mapping)):
-            raise ConfigError(f"e0={self.e0!r} is no dictionary", fix="give {symbol: energy in eV}")
-        listed = self.terms is None or (isinstance(self.terms, Sequence) and not isinstance(self.terms, str))
-        if not listed or not all(hasattr(term, "choose") for term in self.terms or ()):
-            fix = "give [PairTerm(...), SoapTerm(...)], or terms=None for defaults"
-            raise ConfigError(f"terms={self.terms!r} are no list of terms", fix=fix)
-
     def _fitted(self) -> ModelState:
         if not hasattr(self, "state_"):
             from gapkit.errors import NotFittedError
@@ -363,19 +360,3 @@ class GAP(Parametric):
             )
         state: ModelState = self.state_
         return state
-
-
-def _warn_of_groups(noise: Noise, groups: Collection[str]) -> None:
-    """A group that no frame has is a slip of the pen, or absent from this part of the data."""
-    for group in sorted(set(noise.groups or {}) - set(groups)):
-        what = f"Noise.groups names '{group}', which no frame has; {nearest(group, groups)}."
-        warnings.warn(what, GapkitWarning, stacklevel=3)
-
-
-def _r2(true: FloatArray, predicted: FloatArray) -> float:
-    error, spread = float(((true - predicted) ** 2).sum()), float(((true - true.mean()) ** 2).sum())
-    return 1.0 - error / spread if spread else float(error == 0.0)  # as scikit-learn for labels that are all equal
-
-
-def _label(term: Any) -> str:
-    return type(term).__name__.removesuffix("Term").lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,15 @@ from gapkit.descriptors.dscribe import DscribePoints, DscribeSoap
 from gapkit.descriptors.pair import PairDistances
 from gapkit.descriptors.soap import Soap
 from gapkit.descriptors.soap_points import SoapPoints
+from gapkit.gp.calibration import Calibration
 from gapkit.gp.compress import CompressedRows, RowKey
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import Posterior
-from gapkit.gp.term import SparseTerm
+from gapkit.gp.term import Origins, SparseTerm
 from gapkit.kernels.gaussian import Gaussian
 from gapkit.kernels.polynomial import DotProduct
-from gapkit.model.archive import Arrays
-from gapkit.model.state import ModelState
+from gapkit.model.archive import SCHEMA, Arrays
+from gapkit.model.state import ModelState, Source
 from gapkit.model.terms import PairTerm, SoapTerm, Term
 
 Json = dict[str, Any]
@@ -51,8 +52,11 @@ def _describe_term(term: SparseTerm, arrays: Arrays) -> Json:
     for channel, points in term.points.items():
         key = f"{term.name}.{'-'.join(chemical_symbols[z] for z in channel)}"
         widths = list(points.widths_l) if isinstance(points, SoapPoints) else []
-        entry["channels"].append({"species": [chemical_symbols[z] for z in channel], "widths": widths})
+        species, known = [chemical_symbols[z] for z in channel], channel in term.origins
+        entry["channels"].append({"species": species, "widths": widths, "origins": known})
         arrays[f"{key}.points"] = points.x_md
+        if known:
+            arrays[f"{key}.origins"] = np.stack([term.origins[channel].frame_m, term.origins[channel].atom_m])
         if isinstance(points, SoapPoints) and points.map_fd is not None:
             arrays[f"{key}.map"] = points.map_fd
     return entry
@@ -62,6 +66,7 @@ def _build_term(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> S
     """The term that `_describe_term` described."""
     name: str = entry["name"]
     points: dict[tuple[int, ...], Any] = {}
+    origins: dict[tuple[int, ...], Origins] = {}
     descriptor: Any
     kernel: Any
     if entry["type"] == "pair":
@@ -79,7 +84,12 @@ def _build_term(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> S
             points[numbers] = SoapPoints(descriptor.basis, x_md, arrays.get(f"{key}.map"), tuple(channel["widths"]))
         else:
             points[numbers] = DscribePoints(x_md) if entry["type"] == "soap" else descriptor.points(x_md)
-    return SparseTerm(name, descriptor, kernel, entry["delta"], points)
+        if channel["origins"]:
+            frame_m, atom_m = arrays[f"{key}.origins"]
+            if not len(frame_m) == len(atom_m) == len(x_md):
+                raise ValueError(f"{len(frame_m)} origins of the {len(x_md)} sparse points of {key}")
+            origins[numbers] = Origins(frame_m, atom_m)
+    return SparseTerm(name, descriptor, kernel, entry["delta"], points, origins)
 
 
 def _describe_settings(term: Term, fitted: SparseTerm) -> Json:
@@ -115,7 +125,12 @@ def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
         "settings": [_describe_settings(s, t) for s, t in zip(state.settings, state.terms, strict=True)],
         "training": dict(state.training),
         "rows": None,
+        "sources": [{"frame": frame, **source._asdict()} for frame, source in state.sources.items()],
+        "calibration": None,
     }
+    if state.calibration is not None:
+        document["calibration"], own = state.calibration.describe()
+        arrays |= own
     if data and state.rows is not None:
         arrays |= {f"rows.{k}": part.factor_nm for k, part in enumerate(state.rows)}
         document["rows"] = [
@@ -124,11 +139,23 @@ def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
     return document, arrays
 
 
+def _from_1(document: Json) -> Json:
+    """Schema 2 knows where sparse points come from, and the calibration."""
+    terms = [{**t, "channels": [{**c, "origins": False} for c in t["channels"]]} for t in document["terms"]]
+    return {**document, "terms": terms, "sources": [], "calibration": None}
+
+
+_STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1}
+"""What makes a document of each schema one of the next."""
+
+
 def build(document: Json, arrays: Arrays) -> ModelState:
-    """The model that `describe` described."""
+    """The model that `describe` described, now or when gapkit was younger."""
+    for schema in range(int(document["schema"]), SCHEMA):
+        document = _STEPS[schema](document)
     prior_mm = np.asfortranarray(arrays["prior"])
     data_mm = np.asfortranarray(arrays["posterior"])
-    rows = document["rows"]
+    rows, calibration = document["rows"], document["calibration"]
     terms = [_build_term(entry, arrays) for entry in document["terms"]]
     m = sum(term.n_columns for term in terms)
     if not terms or arrays["weights"].shape != (m,) or not prior_mm.shape == data_mm.shape == (m, m):
@@ -148,4 +175,6 @@ def build(document: Json, arrays: Arrays) -> ModelState:
         ],
         hashes=arrays["hashes"],
         training=document["training"],
+        calibration=None if calibration is None else Calibration.build(calibration, arrays),
+        sources={int(e["frame"]): Source(e["where"], e["group"]) for e in document["sources"]},
     )

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,11 +19,34 @@ from gapkit.atoms.labels import read_frames, to_frames
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.descriptors.base import Descriptor
 from gapkit.errors import ConfigError, DataError, nearest
+from gapkit.gp.term import ISOLATED, UNKNOWN, Origins
 from gapkit.model.parallel import ordered_map
 from gapkit.numerics.select import METHODS, POOL_BYTES, select
-from gapkit.typing import BoolArray, FloatArray
+from gapkit.typing import BoolArray, FloatArray, IntArray
 
 Channel = tuple[int, ...]
+
+
+class Environments(NamedTuple):
+    """Some environments of one channel: descriptors, shape (E, F), structure and atom (see `Origins`), shape (E,)."""
+
+    x_ef: FloatArray
+    frame_e: IntArray
+    atom_e: IntArray
+
+    @classmethod
+    def of_a_file(cls, x_ef: FloatArray) -> Environments:
+        """Descriptors of unknown origin."""
+        return cls(x_ef, np.full(len(x_ef), UNKNOWN, dtype=np.int64), np.full(len(x_ef), -1, dtype=np.int64))
+
+    def take(self, rows: IntArray) -> Environments:
+        """Some of them."""
+        return Environments(self.x_ef[rows], self.frame_e[rows], self.atom_e[rows])
+
+    def origins(self, n_isolated: int) -> Origins:
+        """Where they come from as sparse points, of which the isolated atom, if it is one, comes first."""
+        frame_m = np.concatenate([np.full(n_isolated, ISOLATED, dtype=np.int64), self.frame_e])
+        return Origins(frame_m, np.concatenate([np.full(n_isolated, -1, dtype=np.int64), self.atom_e]))
 
 
 def shares(
@@ -59,8 +83,8 @@ def choose_environments(
     known: Mapping[Channel, FloatArray],
     pool_bytes: float = POOL_BYTES,
     n_jobs: int = 1,
-) -> dict[Channel, FloatArray]:
-    """Descriptor vectors of the sparse points of each channel, shape (M, F).
+) -> dict[Channel, Environments]:
+    """Sparse points of each channel.
 
     Parameters
     ----------
@@ -78,14 +102,14 @@ def choose_environments(
     if str(method) not in METHODS:
         if quotas:
             raise ConfigError("quotas do not apply to sparse points from a file", fix="leave quotas or the file out")
-        return _from_file(descriptor, Path(method), wanted)
-    pool, groups = _candidates(descriptor, wanted, frames, rng, pool_bytes, n_jobs)
+        return {c: Environments.of_a_file(x) for c, x in _from_file(descriptor, Path(method), wanted).items()}
+    pool, group_s = _candidates(descriptor, wanted, frames, rng, pool_bytes, n_jobs), [f.group for f in frames]
     chosen = {}
     for channel, n in wanted.items():
-        new = _differ(pool[channel], known[channel])
-        x, own = pool[channel][new], np.array(groups[channel])[new]
-        here = None if quotas is None else _quotas_here(quotas, set(own.tolist()), {f.group for f in frames})
-        chosen[channel] = x[select(x, n, str(method), rng, own, here)] if len(x) else x
+        own = pool[channel].take(np.flatnonzero(_differ(pool[channel].x_ef, known[channel])))
+        groups = np.array(group_s)[own.frame_e]
+        here = None if quotas is None else _quotas_here(quotas, set(groups.tolist()), set(group_s))
+        chosen[channel] = own.take(select(own.x_ef, n, str(method), rng, groups, here)) if len(groups) else own
     return chosen
 
 
@@ -110,8 +134,8 @@ def _candidates(
     rng: np.random.Generator,
     pool_bytes: float = POOL_BYTES,
     n_jobs: int = 1,
-) -> tuple[dict[Channel, FloatArray], dict[Channel, list[str]]]:
-    """Descriptors and groups of at most as many environments per channel as fit into the pool."""
+) -> dict[Channel, Environments]:
+    """At most as many environments per channel as fit into the pool."""
     keep: dict[Channel, np.ndarray] = {}
     for channel, n in wanted.items():
         total = sum(int((f.numbers_e == channel[0]).sum()) for f in frames)
@@ -123,34 +147,33 @@ def _candidates(
             mask[rng.choice(total, most, replace=False)] = True
         keep[channel] = mask
     tasks, seen = [], dict.fromkeys(wanted, 0)
-    for frame in frames:
+    for s, frame in enumerate(frames):
         chosen_e = np.zeros(frame.n_atoms, dtype=bool)
         for channel in wanted:
             own = np.flatnonzero(frame.numbers_e == channel[0])
             chosen_e[own] = keep[channel][seen[channel] : seen[channel] + len(own)]
             seen[channel] += len(own)
         if chosen_e.any():
-            tasks.append((frame, chosen_e))
-    rows: dict[Channel, list[FloatArray]] = {c: [] for c in wanted}
-    groups: dict[Channel, list[str]] = {c: [] for c in wanted}
+            tasks.append((s, chosen_e))
+    parts: dict[Channel, list[Environments]] = {c: [] for c in wanted}
 
-    def features(task: tuple[Frame, BoolArray]) -> list[tuple[Channel, FloatArray]]:
-        return _features(descriptor, list(wanted), *task)
+    def features(task: tuple[int, BoolArray]) -> list[tuple[Channel, FloatArray, IntArray]]:
+        return _features(descriptor, list(wanted), frames[task[0]], task[1])
 
-    for (frame, _), found in zip(tasks, ordered_map(features, tasks, n_jobs), strict=True):
-        for channel, x_sd in found:
-            rows[channel].append(x_sd)
-            groups[channel] += [frame.group] * len(x_sd)
-    return {c: np.concatenate(r) for c, r in rows.items()}, groups
+    for (s, _), found in zip(tasks, ordered_map(features, tasks, n_jobs), strict=True):
+        for channel, x_sd, atom_s in found:
+            parts[channel].append(Environments(x_sd, np.full(len(x_sd), s, dtype=np.int64), atom_s))
+    return {c: Environments(*map(np.concatenate, zip(*own, strict=True))) for c, own in parts.items()}
 
 
 def _features(
     descriptor: Descriptor, channels: Sequence[Channel], frame: Frame, chosen_e: BoolArray
-) -> list[tuple[Channel, FloatArray]]:
-    """Descriptors of the chosen centres of a frame, by channel."""
+) -> list[tuple[Channel, FloatArray, IntArray]]:
+    """Descriptors and atoms of the chosen centres of a frame, by channel."""
     pairs = NeighbourList(descriptor.reach).pairs(frame).of_centres(chosen_e)
     blocks = ((c, block) for c in channels for block in descriptor.pairs_of(pairs, c).blocks(256))
-    return [(c, descriptor.sites(block, c).x_sd) for c, block in blocks if len(block.centres_e)]
+    sites = ((c, descriptor.sites(block, c)) for c, block in blocks if len(block.centres_e))
+    return [(c, own.x_sd, own.centre_s) for c, own in sites]
 
 
 def _width(descriptor: Descriptor, channel: Channel, frames: Sequence[Frame]) -> int:
@@ -174,7 +197,8 @@ def _from_file(descriptor: Descriptor, path: Path, wanted: Mapping[Channel, int]
         lacking = [chemical_symbols[c[0]] for c, n in everything.items() if not n]
         if lacking:
             raise DataError(f"no environments of {', '.join(lacking)}", where=path.name, fix="add structures with them")
-        return _candidates(descriptor, everything, frames, np.random.default_rng(0))[0]
+        pool = _candidates(descriptor, everything, frames, np.random.default_rng(0))
+        return {c: own.x_ef for c, own in pool.items()}
     try:
         content = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         arrays = {chemical_symbols[c[0]]: content for c in wanted} if path.suffix == ".npy" else dict(content)

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from ase.data import chemical_symbols
 
+from gapkit._check import whole
+from gapkit.atoms.frame import Frame
 from gapkit.gp.calibration import Calibration
 from gapkit.gp.compress import CompressedRows
 from gapkit.gp.noise import Noise
-from gapkit.gp.posterior import Posterior
-from gapkit.gp.term import SparseTerm
+from gapkit.gp.posterior import Posterior, solve
+from gapkit.gp.term import ISOLATED, SparseTerm
+from gapkit.model.fitting import sigmas_of, training_errors
 from gapkit.model.terms import Term
 from gapkit.typing import FloatArray
+
+_log = logging.getLogger(__name__)
+
+
+class Source(NamedTuple):
+    """A structure of the fit that sparse points come from: file and frame, and config_type."""
+
+    where: str
+    group: str
+
+
+def sources_of(frames: Sequence[Frame], terms: Iterable[SparseTerm]) -> dict[int, Source]:
+    """The structures that sparse points come from, by their index; folders are left out of their names."""
+    used = {int(s) for term in terms for origins in term.origins.values() for s in origins.frame_m if s >= 0}
+    return {s: Source(re.split(r"[/\\]", frames[s].where)[-1] or f"frame {s}", frames[s].group) for s in sorted(used)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +63,8 @@ class ModelState:
         Numbers of frames and atoms, and training errors.
     calibration
         From raw to honest σ; None for a model that was not calibrated.
+    sources
+        The training structures that sparse points come from, by their index in the fit.
     """
 
     settings: Sequence[Term]
@@ -54,6 +77,7 @@ class ModelState:
     hashes: np.ndarray
     training: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    sources: Mapping[int, Source] = field(default_factory=dict)
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -70,3 +94,31 @@ class ModelState:
         """Columns of each term among the columns of the model."""
         edges = np.cumsum([0] + [t.n_columns for t in self.terms])
         return [slice(a, b) for a, b in pairwise(edges)]
+
+    def origin(self, column: int) -> str:
+        """Where a sparse point comes from, in words; empty where that is not known."""
+        column = whole("column", column, -1, sum(t.n_columns for t in self.terms) - 1)
+        for term, columns in zip(self.terms, self.slices, strict=True):
+            for channel, own in term.columns.items():
+                m = column - columns.start - own.start
+                if 0 <= m < own.stop - own.start and channel in term.origins:
+                    origins, symbol = term.origins[channel], chemical_symbols[channel[0]]
+                    return self._origin(int(origins.frame_m[m]), int(origins.atom_m[m]), symbol)
+        return ""
+
+    def _origin(self, frame: int, atom: int, symbol: str) -> str:
+        if frame == ISOLATED:
+            return f"isolated {symbol} atom"
+        if frame not in self.sources:
+            return ""
+        where, group = self.sources[frame]
+        return f"{where}, atom {atom} ({symbol})" + (f", {group}" if group != "default" else "")
+
+
+def solved(state: ModelState) -> ModelState:
+    """The model conditioned on its compressed data, with the noise it has."""
+    used, sigmas = sigmas_of(state.rows or (), state.noise)
+    posterior = solve(state.prior_mm, used, sigmas)
+    _log.info("log evidence %.1f", posterior.log_evidence)
+    errors = training_errors(used, posterior.weights_m)
+    return replace(state, posterior=posterior, training={**state.training, "errors": errors})

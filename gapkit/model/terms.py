@@ -109,13 +109,14 @@ class SoapTerm(Parametric):
         wanted = {c: max(1, n - extra) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
         isolated = _isolated(descriptor)
         chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated, pool, n_jobs)
-        for channel, x_mf in chosen.items():
+        for channel, own in chosen.items():
             width = isolated[channel].shape[1]
-            if x_mf.shape[1] != width:
-                what = f"the sparse points have {x_mf.shape[1]} features, the descriptor has {width}"
+            if own.x_ef.shape[1] != width:
+                what = f"the sparse points have {own.x_ef.shape[1]} features, the descriptor has {width}"
                 raise DataError(what, where=str(self.method), fix="make the file with the same SOAP arguments")
-        points = {c: descriptor.points(np.concatenate([isolated[c], x_mf])) for c, x_mf in chosen.items()}
-        return SparseTerm(name, descriptor, kernel, delta, points)
+        points = {c: descriptor.points(np.concatenate([isolated[c], own.x_ef])) for c, own in chosen.items()}
+        origins = {c: own.origins(len(isolated[c])) for c, own in chosen.items()}
+        return SparseTerm(name, descriptor, kernel, delta, points, origins)
 
 
 class PairTerm(Parametric):

@@ -14,7 +14,7 @@ import pytest
 from ase import Atoms
 from ase.units import GPa
 
-from gapkit import GAP, GapkitWarning, Noise, PairTerm, SoapTerm, load, read_frames
+from gapkit import GAP, Frame, GapkitWarning, Noise, PairTerm, SoapTerm, load, read_frames
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.main import main
 from gapkit.model.defaults import default_terms
@@ -114,7 +114,7 @@ def test_no_options_are_the_defaults_of_python(files: Files, run: Run, tmp_path:
     assert re.search(r"^r_cut\s+\S+ Å\s+about 40 neighbours, within 4 to 6 Å$", out, re.MULTILINE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GapkitWarning)
-        model = GAP().fit([*read_frames(parts[0]), *read_frames(parts[1])], rng=0)
+        model = GAP().fit([*placed(parts[0]), *placed(parts[1])], rng=0)
     model.save(tmp_path / "python.gap")
     assert (tmp_path / "m.gap").read_bytes() == (tmp_path / "python.gap").read_bytes()
     bad = structures[4].copy()
@@ -152,6 +152,11 @@ Si = -0.25
 """
 
 
+def placed(path: Path) -> list[Frame]:
+    """Frames that know their file, as the command line reads them: a model remembers where its points are from."""
+    return to_frames(read_frames(path), where=path.name)
+
+
 def by_python(files: Files, path: Path, n_max: int, r_cut: float, seed: int) -> bytes:
     """What CONFIG says, in Python."""
     weighting = {"function": "poly", "r0": r_cut, "c": 1, "m": 1}
@@ -161,7 +166,7 @@ def by_python(files: Files, path: Path, n_max: int, r_cut: float, seed: int) -> 
         SoapTerm(soap, zeta=2, n_sparse=20, method="uniform", quotas={"Surface": 18}),
     ]
     noise = Noise(energy=0.003, groups={"Elastic": {"forces": None}})
-    GAP(terms, noise, e0={"Si": -0.25}).fit(read_frames(files.train), rng=seed).save(path)
+    GAP(terms, noise, e0={"Si": -0.25}).fit(placed(files.train), rng=seed).save(path)
     return path.read_bytes()
 
 

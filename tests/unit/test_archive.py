@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from gapkit import GAP, GapkitError, ModelFileError, Noise, PairTerm, SoapTerm, load
+from gapkit import GAP, Calibration, GapkitError, ModelFileError, Noise, PairTerm, Scale, SoapTerm, load
+from gapkit.atoms.labels import to_frames
+from gapkit.model.archive import SCHEMA
+from gapkit.typing import Kind
 from tests.samples import E0, cluster, crystal, fitted, fitted_two, frames, model, soap_arguments, two_species
 
 WANT = {"energy", "energies", "forces", "stress", "energy_std", "energies_std"}
@@ -28,6 +31,18 @@ def says(model: GAP, atoms: Atoms) -> bytes:
     stds = [p.energy_epistemic_std, p.energies_epistemic_std]
     parts = [p.energy, p.energies, p.forces, p.stress, *stds, list(p.by_term.values())]
     return b"".join(np.asarray(part, dtype=float).tobytes() for part in parts if part is not None)
+
+
+def calibrated() -> GAP:
+    """The shared model with a calibration made by hand; the shared one stays as it is."""
+    forces = {0: Scale(np.array([0.01, 0.1, 1.0]), np.array([0.03, 0.2, 4.0]), 0.5), 14: Scale(np.ones(1), np.ones(1))}
+    report = {"forces": {"n": 12, "nll": -0.5, "coverage": [0.5, 0.9]}}
+    samples = {"forces": np.arange(8.0).reshape(4, 2)}
+    one = GAP(fitted().terms, fitted().noise)
+    one.state_ = fitted().state_
+    scales: dict[Kind, dict[int, Scale]] = {"energy": {0: Scale(np.ones(1), np.full(1, 2.5))}, "forces": forces}
+    one.calibration_ = Calibration(scales, report, samples)
+    return one
 
 
 @pytest.fixture
@@ -97,6 +112,52 @@ def test_what_was_learned_is_kept(saved: Path) -> None:
     assert np.array_equal(twin.state_.hashes, one.state_.hashes)
 
 
+def test_calibration_is_kept(tmp_path: Path) -> None:
+    """With its knots, report and samples, and all standard deviations bit for bit."""
+    one, want = calibrated(), {"energy_std", "energies_std", "forces_std", "stress_std"}
+    one.save(tmp_path / "a.gap", data=True)
+    twin = load(tmp_path / "a.gap")
+    assert one.calibration_ is not None
+    assert twin.calibration_ is not None
+    (before, knots), (after, same) = one.calibration_.describe(), twin.calibration_.describe()
+    assert after == before
+    assert knots.keys() == same.keys()
+    assert all(np.array_equal(same[name], value) for name, value in knots.items())
+    mine, theirs = one.predict(crystal(9), want), twin.predict(crystal(9), want)
+    assert all(np.array_equal(getattr(mine, name), getattr(theirs, name)) for name in want)
+    assert mine.energy_std != fitted().predict(crystal(9), want).energy_std
+    twin.save(tmp_path / "b.gap", data=True)
+    assert (tmp_path / "b.gap").read_bytes() == (tmp_path / "a.gap").read_bytes()
+    assert load(tmp_path / "b.gap").refit(Noise(0.1)).calibration_ is None
+
+
+def test_origins_are_kept_without_folders(tmp_path: Path) -> None:
+    data = to_frames(frames(), where="/home/someone/data/train.xyz")
+    one = model().fit(data)
+    one.save(tmp_path / "a.gap")
+    n = len(one.state_.posterior.weights_m)
+    texts = [one.origin(column) for column in range(n)]
+    assert [load(tmp_path / "a.gap").origin(column) for column in range(n)] == texts
+    assert sum(text.startswith("train.xyz, frame ") for text in texts) == 7
+    assert b"someone" not in zipfile.ZipFile(tmp_path / "a.gap").read("model.json")
+
+
+def test_a_file_of_the_first_schema(saved: Path) -> None:
+    """It is the second one without origins and calibration, and says so."""
+
+    def older(content: dict[str, Any]) -> None:
+        content["schema"] = 1
+        for name in ("sources", "calibration"):
+            del content[name]
+        for channel in (c for term in content["terms"] for c in term["channels"]):
+            del channel["origins"]
+
+    twin = load(rewritten(saved, lambda m: (document(older)(m), m.pop("soap1.Si.origins.npy"))))
+    assert says(twin, crystal(9)) == says(fitted(), crystal(9))
+    assert twin.calibration_ is None
+    assert {twin.origin(column) for column in range(len(twin.state_.posterior.weights_m))} == {""}
+
+
 def test_a_loaded_model_can_be_fitted_again(saved: Path) -> None:
     assert says(load(saved).fit(frames()), crystal(9)) == says(fitted(), crystal(9))
 
@@ -121,7 +182,7 @@ def test_content_is_json_and_plain_arrays(saved: Path) -> None:
             np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert names[0] == "model.json"
-    assert (document["format"], document["schema"]) == ("gapkit model", 1)
+    assert (document["format"], document["schema"]) == ("gapkit model", SCHEMA)
     assert document["e0"] == {"Si": -2.5}
     assert {"energy", "length", "forces", "stress", "sigma"} <= set(document["conventions"])
     text = saved.read_bytes()
@@ -200,6 +261,17 @@ BROKEN: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "no terms": document(lambda d: d.update(terms=[])),
     "no training": document(lambda d: d.pop("training")),
     "no e0": document(lambda d: d.pop("e0")),
+    "no calibration": document(lambda d: d.pop("calibration")),
+    "calibration of another kind": document(lambda d: d.update(calibration=[])),
+    "calibration without scales": document(lambda d: d.update(calibration={"prior_known": None})),
+    "calibration without knots": document(
+        lambda d: d.update(calibration={"prior_known": {"forces": {"0": 1.0}}, "report": {}, "samples": []})
+    ),
+    "no sources": document(lambda d: d.pop("sources")),
+    "source without a place": document(lambda d: d.update(sources=[{"frame": 1}])),
+    "no word of origins": document(lambda d: d["terms"][1]["channels"][0].pop("origins")),
+    "no origins": lambda m: m.pop("soap1.Si.origins.npy"),
+    "origins of another model": array("soap1.Si.origins.npy", np.zeros((2, 3), dtype=int)),
     "unknown element": document(lambda d: d.update(e0={"Sx": 1.0})),
     "unknown term": document(lambda d: d["terms"][0].update(type="triplet")),
     "unknown noise": document(lambda d: d["noise"].update(colour=1.0)),
@@ -229,8 +301,9 @@ def test_a_file_that_does_not_hold_together(saved: Path, name: str) -> None:
 @pytest.mark.parametrize("more", [{}, {"terms": "of a kind that is not known yet"}])
 def test_a_newer_model(saved: Path, more: dict[str, Any]) -> None:
     """Known by its schema before anything else is read."""
-    newer = document(lambda d: d.update(schema=2, **more))
-    with pytest.raises(ModelFileError, match=r"schema 2, this gapkit reads up to 1.*install a newer gapkit"):
+    newer = document(lambda d: d.update(schema=SCHEMA + 1, **more))
+    message = rf"schema {SCHEMA + 1}, this gapkit reads up to {SCHEMA}.*install a newer gapkit"
+    with pytest.raises(ModelFileError, match=message):
         load(rewritten(saved, lambda m: (newer(m), m.update({"tree.bin": b"?"}), m.pop("weights.npy"))))
 
 

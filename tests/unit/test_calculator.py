@@ -6,6 +6,8 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ase.io
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.io.trajectory import Trajectory
 
 from gapkit import GAP, ConfigError, DataError, GAPCalculator, NotFittedError, SpeciesError
 from tests.samples import cluster, crystal, fitted, fitted_two, model
@@ -160,6 +163,91 @@ def test_extended_xyz_keeps_results_and_standard_deviations() -> None:
     assert twin.get_stress() == pytest.approx(atoms.get_stress(), abs=1e-12)
     assert twin.info["energy_std"] == pytest.approx(atoms.info["energy_std"], rel=1e-9)
     assert twin.arrays["energies_std"] == pytest.approx(atoms.arrays["energies_std"], abs=1e-7)
+
+
+ALL = {"energy_std", "energies_std", "forces_std", "stress_std", "forces_covariance", "extrapolation"}
+WRITTEN = ALL - {"forces_covariance"}
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_any_of_them_by_name(name: str) -> None:
+    atoms = computed(bulk(), std={name})
+    atoms.get_forces()
+    expected = fitted().predict(bulk(), {name})
+    assert getattr(atoms.calc.prediction, name) == pytest.approx(getattr(expected, name), rel=1e-8, abs=1e-12)
+    assert getattr(computed_none(), name) is None
+
+
+def computed_none() -> Any:
+    atoms = computed(bulk(), std=set())
+    atoms.get_forces()
+    return atoms.calc.prediction
+
+
+def test_a_molecule_has_no_stress_std() -> None:
+    atoms = computed(cluster(3).copy(), std=["forces_std", "stress_std"], to_atoms=True)
+    atoms.info["stress_std"] = "of another structure"
+    atoms.get_forces()
+    assert atoms.calc.prediction.stress_std is None
+    assert "stress_std" not in atoms.info
+    assert np.array_equal(atoms.arrays["forces_std"], atoms.calc.prediction.forces_std)
+
+
+@pytest.mark.parametrize("std", ["force_std", ["energy_std", "stress"], 3, ["by_term"]])
+def test_what_it_cannot_give(std: Any) -> None:
+    with pytest.raises(ConfigError, match=r"cannot give|names nothing") as caught:
+        GAPCalculator(fitted(), std=std)
+    assert "forces_std" in caught.value.fix
+
+
+def test_files_keep_what_was_written_to_the_structure(tmp_path: Path) -> None:
+    atoms = computed(bulk(), std=ALL, to_info=True)
+    atoms.get_stress()
+    p = atoms.calc.prediction
+    assert {"energies_std", "forces_std", "extrapolation"} <= set(atoms.arrays)
+    with Trajectory(tmp_path / "a.traj", "w") as trajectory:
+        trajectory.write(atoms)
+    twin = ase.io.read(tmp_path / "a.traj")
+    for name in WRITTEN:
+        assert np.array_equal(twin.info[name], getattr(p, name)), name
+    assert "forces_covariance" not in atoms.info
+    plain = computed(bulk(), std=ALL, to_atoms=True)
+    plain.get_stress()
+    assert WRITTEN & set(plain.info) == {"energy_std", "stress_std"}
+    ase.io.write(tmp_path / "a.xyz", plain)
+    twin = ase.io.read(tmp_path / "a.xyz")
+    for name in WRITTEN:
+        found = twin.info[name] if name in ("energy_std", "stress_std") else twin.arrays[name]
+        assert found == pytest.approx(getattr(p, name), abs=1e-7), name
+
+
+def test_a_sample_comes_from_the_same_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    atoms, seen = computed(bulk()), []
+    weights_m = fitted().state_.posterior.sample(1, np.random.default_rng(0))[0]
+
+    def sampler(structure: Atoms) -> Any:
+        seen.append(structure)
+        return weights_m if len(seen) != 2 else None
+
+    atoms.calc.sampler = sampler
+    atoms.get_forces()
+    p = atoms.calc.prediction
+    member = copy.copy(fitted())
+    member.state_ = replace(member.state_, posterior=replace(member.state_.posterior, weights_m=weights_m))
+    assert p.forces_sample == pytest.approx(member.predict(bulk()).forces, abs=1e-9)
+    assert p.extrapolation == pytest.approx(fitted().predict(bulk(), {"extrapolation"}).extrapolation, abs=1e-9)
+    assert p.forces == pytest.approx(fitted().predict(bulk()).forces, abs=1e-10)
+    assert np.abs(p.forces_sample - p.forces).max() > 1e-4
+    atoms.get_stress()
+    assert len(seen) == 1  # nothing was computed anew
+    assert seen[0] is atoms
+    atoms.rattle(0.01, seed=2)
+    atoms.get_forces()
+    assert len(seen) == 2
+    assert atoms.calc.prediction.forces_sample is None
+    assert copy.deepcopy(atoms.calc).sampler is None
+    assert pickle.loads(pickle.dumps(atoms.calc)).sampler is None
+    assert atoms.calc.sampler is sampler
 
 
 def test_copies_work_on_their_own() -> None:

@@ -98,3 +98,13 @@ def test_zeta_outside_its_range(zeta: Any) -> None:
 def test_theta_outside_its_range(theta: Any) -> None:
     with pytest.raises(ConfigError, match="theta"):
         Gaussian(theta)
+
+
+@pytest.mark.parametrize("theta", [0.3, 0.8, 5.0])
+def test_expansion_of_the_gaussian_is_the_kernel(theta: float, rng: np.random.Generator) -> None:
+    kernel, x, y = Gaussian(theta), rng.uniform(1.0, 6.0, 40), rng.uniform(1.0, 6.0, 30)
+    (phi_x, slope_x), (phi_y, slope_y) = (kernel.expanded(values, 3.5, 2.5) for values in (x, y))
+    k, shift = kernel.values(x[:, None], y[:, None]), np.subtract.outer(x, y)
+    assert phi_x @ phi_y.T == pytest.approx(k, abs=1e-14)
+    assert slope_x @ phi_y.T == pytest.approx(-shift / theta**2 * k, abs=1e-13 / theta)
+    assert slope_x @ slope_y.T == pytest.approx((1.0 - shift**2 / theta**2) / theta**2 * k, abs=1e-12 / theta**2)

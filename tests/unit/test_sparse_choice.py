@@ -14,7 +14,7 @@ from ase import Atoms
 from gapkit import GAP, ConfigError, DataError, GapkitWarning, SoapTerm
 from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.gp.term import SparseTerm
+from gapkit.gp.term import ISOLATED, UNKNOWN, SparseTerm
 from gapkit.numerics.select import POOL_BYTES
 from tests.samples import cluster, crystal, frames, model, soap_arguments, two_species
 
@@ -64,6 +64,25 @@ def test_methods_choose_distinct_environments_and_depend_on_the_seed_alone(metho
     assert np.array_equal(full(chosen(method=method)), first)
     others = [full(chosen(method=method, seed=seed)) for seed in (1, 2, 3)]
     assert any(not np.array_equal(other, first) for other in others)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("pool", "n_jobs"), [(POOL_BYTES, 1), (POOL_BYTES, 2), (1.0, 1)])
+def test_every_point_knows_its_environment(method: str, pool: float, n_jobs: int) -> None:
+    """Its origin is an atom with just this descriptor, of its element."""
+    structures = [*two_species(6), crystal(8, symbols="SiC", config_type="late")]
+    term = SoapTerm(soap_arguments(), zeta=2, n_sparse={"Si": 9, "C": 5}, method=method)
+    found = term.choose("soap", to_frames(structures), np.random.default_rng(0), pool, n_jobs)
+    for number in (6, 14):
+        origins = found.origins[(number,)]
+        assert (origins.frame_m[0], origins.atom_m[0]) == (ISOLATED, -1)
+        assert len(origins.frame_m) == len(origins.atom_m) == len(found.points[(number,)].x_md)
+        for point, frame, atom in zip(full(found, number), origins.frame_m[1:], origins.atom_m[1:], strict=True):
+            atoms = structures[frame]
+            assert atoms.numbers[atom] == number
+            everything = environments([*two_species(0), atoms], number)[1:]
+            own = np.flatnonzero(np.flatnonzero(atoms.numbers == number) == atom)
+            assert np.linalg.norm(everything[own] - point) < 1e-5
 
 
 def test_methods_differ() -> None:
@@ -157,6 +176,9 @@ def test_points_from_structures(tmp_path: Path) -> None:
     expected = environments(bare)
     assert len(found) == len(expected) == 6
     assert found == pytest.approx(expected, abs=1e-5)
+    origins = chosen(method=tmp_path / "sparse.xyz").origins[(14,)]
+    assert origins.frame_m.tolist() == [ISOLATED] + 6 * [UNKNOWN]
+    assert origins.atom_m.tolist() == 7 * [-1]
 
 
 def damaged(content: bytes, at: int) -> bytes:

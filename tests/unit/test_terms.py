@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,33 @@ def test_pair_term_has_equal_steps_from_the_shortest_distance_to_the_cutoff() ->
             found += list(np.linalg.norm(pairs.r_pc, axis=1)[(one == a) & (two == b)])
         assert points.x_md[:, 0] == pytest.approx(np.linspace(min(found), 3.3, 7), rel=1e-12)
     assert (term.delta, term.kernel.theta, term.descriptor.reach) == (2.0, 0.5, 3.3)
+
+
+def test_origins_in_words() -> None:
+    """Columns count through all terms; distances come from nowhere."""
+    structures = to_frames([*frames(6), cluster(9, "Si4")], where="train.xyz")
+    quotas = {"crystal": 2, "cluster": 2, "default": 2}
+    terms = [PairTerm(3.3, n_sparse=4), SoapTerm(soap_arguments(), zeta=2, n_sparse=6, quotas=quotas)]
+    fitted = GAP(terms).fit(structures)
+    texts = [fitted.origin(np.int64(column)) for column in range(11)]
+    assert texts[:4] == 4 * [""]
+    assert texts[4] == "isolated Si atom"
+    assert fitted.origin(-1) == ""  # of an atom to which no sparse point is similar
+    for text in texts[5:]:
+        match = re.fullmatch(r"train\.xyz, frame ([1-7]), atom ([0-3]) \(Si\)(|, crystal|, cluster)", text)
+        assert match is not None, text
+        group = structures[int(match[1])].group
+        assert match[3] == ("" if group == "default" else f", {group}")
+    for column in (11, -2, 1.0, "0", None):
+        with pytest.raises(ConfigError, match="column"):
+            fitted.origin(column)  # type: ignore[arg-type]
+
+
+def test_points_without_a_file_are_named_by_their_frame() -> None:
+    model = fitted_two()
+    texts = {model.origin(column) for column in range(len(model.state_.posterior.weights_m))}
+    assert {"", "isolated Si atom", "isolated C atom"} < texts
+    assert any(re.fullmatch(r"frame [2-5], atom [0-5] \((Si|C)\)", text) for text in texts)
 
 
 def test_pair_term_of_a_pair_that_never_occurs() -> None:

@@ -1,0 +1,35 @@
+"""One number for how well labels are predicted, as scikit-learn's searches want it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gapkit.atoms.frame import Frame
+from gapkit.errors import DataError
+from gapkit.model.prediction import Prediction
+from gapkit.typing import FloatArray, Kind
+
+
+def scored(frames: Sequence[Frame]) -> tuple[Kind, list[Frame]]:
+    """The kind of label that a score is made of, and the frames that have it."""
+    kind: Kind = "forces" if any(f.forces_ec is not None for f in frames) else "energy"
+    used = [f for f in frames if kind in f.kinds]
+    if not used:
+        raise DataError("No frame has forces or an energy to score", fix="give frames with one of these labels")
+    return kind, used
+
+
+def score(kind: Kind, frames: Sequence[Frame], predictions: Sequence[Prediction]) -> float:
+    """R² of force components, or of energies per atom."""
+    if kind == "forces":
+        true = np.concatenate([f.forces_ec.ravel() for f in frames if f.forces_ec is not None])
+        return _r2(true, np.concatenate([p.forces.ravel() for p in predictions if p.forces is not None]))
+    size_s = np.array([f.n_atoms for f in frames])
+    return _r2(np.array([f.energy for f in frames]) / size_s, np.array([p.energy for p in predictions]) / size_s)
+
+
+def _r2(true: FloatArray, predicted: FloatArray) -> float:
+    error, spread = float(((true - predicted) ** 2).sum()), float(((true - true.mean()) ** 2).sum())
+    return 1.0 - error / spread if spread else float(error == 0.0)  # as scikit-learn for labels that are all equal

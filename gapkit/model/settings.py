@@ -1,0 +1,48 @@
+"""What a user sets of a model, checked before a fit begins."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from gapkit._check import memory, threads
+from gapkit.atoms.keys import Keys
+from gapkit.errors import ConfigError, GapkitWarning, nearest
+from gapkit.gp.noise import Noise
+
+
+def check_settings(terms: Any, e0: Any, keys: Any, n_jobs: Any, max_memory: Any) -> None:
+    """ConfigError for settings of the wrong kind."""
+    threads(n_jobs)
+    memory("max_memory", max_memory)
+    if not (keys is None or isinstance(keys, Keys)):
+        raise ConfigError(f"keys={keys!r} are no Keys", fix="give Keys(energy='…', forces='…')")
+    if not (e0 is None or isinstance(e0, Mapping)):
+        raise ConfigError(f"e0={e0!r} is no dictionary", fix="give {symbol: energy in eV}")
+    listed = terms is None or (isinstance(terms, Sequence) and not isinstance(terms, str))
+    if not listed or not all(hasattr(term, "choose") for term in terms or ()):
+        fix = "give [PairTerm(...), SoapTerm(...)], or terms=None for defaults"
+        raise ConfigError(f"terms={terms!r} are no list of terms", fix=fix)
+
+
+def checked_noise(*given: Noise | None) -> Noise:
+    """A checked copy of the first noise that is given, so that later changes of settings leave the fit alone."""
+    noise = next((n for n in given if n is not None), Noise())
+    if not isinstance(noise, Noise):
+        raise ConfigError(f"noise={noise!r} is no Noise", fix="give Noise(energy=0.001, forces=0.1, stress=0.01)")
+    noise.check()
+    return deepcopy(noise)
+
+
+def warn_of_groups(noise: Noise, groups: Collection[str]) -> None:
+    """A group that no frame has is a slip of the pen, or absent from this part of the data."""
+    for group in sorted(set(noise.groups or {}) - set(groups)):
+        what = f"Noise.groups names '{group}', which no frame has; {nearest(group, groups)}."
+        warnings.warn(what, GapkitWarning, stacklevel=3)
+
+
+def name_of(term: Any, number: int) -> str:
+    """Name of a term in `by_term`, after its class and its place: soap1."""
+    return f"{type(term).__name__.removesuffix('Term').lower()}{number}"
