@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.md.langevin import Langevin
-from ase.md.verlet import VelocityVerlet
 from tqdm import tqdm
 
 from gapkit import GAP, ConfigError, DataError, GAPCalculator, load, read_frames
@@ -155,6 +153,9 @@ def _thermalise(atoms: Atoms, temperature: float, rng: np.random.Generator) -> N
 
 def _dynamics(arguments: argparse.Namespace, atoms: Atoms, step: int, timestep: float) -> Any:
     """The dynamics of ASE; the random numbers of a thermostat follow from the seed and the step it starts from."""
+    from ase.md.langevin import Langevin  # slow to load
+    from ase.md.verlet import VelocityVerlet
+
     if arguments.thermostat == "nve":
         return VelocityVerlet(atoms, timestep * units.fs)
     return Langevin(

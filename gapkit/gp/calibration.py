@@ -33,7 +33,7 @@ class Scale:
     """A rising function of the raw standard deviation u, u² = data part + what exceeds `prior_known` of the prior part.
 
     Between knots the logarithm of σ is linear in that of u; outside, σ is proportional to u, below the first knot
-    down to a tenth of its σ. One knot is a plain factor: σ = (sigma/raw) u everywhere.
+    down to a hundredth of its σ. One knot is a plain factor: σ = (sigma/raw) u everywhere.
 
     What sparse points do not span is nearly the same everywhere near the data, and tells nothing about errors there: on
     molybdenum and silicon, any share of it in u worsens their order. Far from the data it grows to the prior itself,
@@ -47,7 +47,7 @@ class Scale:
         Largest prior part (variance of a component) among the values that the scale was fitted to.
     """
 
-    LOWEST: ClassVar[float] = 0.1
+    LOWEST: ClassVar[float] = 0.01
     """σ is not extrapolated below this share of that of the first knot."""
 
     raw_k: FloatArray

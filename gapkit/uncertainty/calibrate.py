@@ -20,7 +20,7 @@ LEAST_FRAMES: Final = 5
 USUAL_FRAMES: Final = 20
 LEAST_ROWS: Final[dict[Kind, int]] = {"energy": 10, "forces": 100, "stress": 10}
 """Structures, or atoms, that carry a knot of a curve."""
-SPECIES_ATOMS: Final = 300
+SPECIES_ATOMS: Final = 100
 """Fewest atoms for which a species gets a scale of its own."""
 SPECIES_FRAMES: Final = 10
 """Fewest structures that they come from."""
@@ -39,7 +39,7 @@ def calibrate(
     """Find what makes the model's standard deviations agree with its errors, and let its predictions use it.
 
     The raw u² of a value is the data part of its posterior variance, plus what the part that sparse points do not span
-    has in excess of its largest value here. σ is a rising function of u: for forces one of each species with 300 atoms
+    has in excess of its largest value here. σ is a rising function of u: for forces one of each species with 100 atoms
     or more, else one for all. Its form (a factor, or up to 8 knots) is the one that held-out errors favour, in five
     folds over structures (`gapkit.uncertainty.curve.best_scale`). Values that are zero by symmetry are left out.
 
@@ -90,9 +90,8 @@ def calibrate(
         rows = _usable(found[kind], kind) if kind in found else None
         if rows is None:
             continue
-        least, species = LEAST_ROWS[kind], _own_scale(rows)
-        scales[kind] = _scales(rows, species, least, random)
-        std_xc = _held_out_std(kind, rows, species, least, random)
+        scales[kind] = scales_of(kind, rows, random)
+        std_xc = _held_out_std(kind, rows, random)
         report[kind] = _report(rows, std_xc, scales[kind][Calibration.ALL])
         samples[kind] = _samples(rows, std_xc, random)
         _warn(kind, report[kind])
@@ -154,24 +153,25 @@ def _is_enough(rows: Residuals) -> bool:
     return len(atoms) >= SPECIES_ATOMS and len(np.unique(rows.frame_x)) >= SPECIES_FRAMES
 
 
-def _scales(rows: Residuals, species: Sequence[int], least: int, rng: np.random.Generator) -> dict[int, Scale]:
-    """The scale for all, and those of some species."""
+def scales_of(
+    kind: Kind, rows: Residuals, rng: np.random.Generator, species: Sequence[int] | None = None
+) -> dict[int, Scale]:
+    """The scale for all rows of a kind, and those of the given species (None: of all that have enough atoms)."""
+    least = LEAST_ROWS[kind]
     scales = {Calibration.ALL: best_scale(rows, least, rng)}
-    for number in species:
+    for number in _own_scale(rows) if species is None else species:
         own = taken(rows, rows.species_x == number)
         if len(np.unique(own.frame_x)) > 1:
             scales[number] = best_scale(own, least, rng)
     return scales
 
 
-def _held_out_std(
-    kind: Kind, rows: Residuals, species: Sequence[int], least: int, rng: np.random.Generator
-) -> FloatArray:
+def _held_out_std(kind: Kind, rows: Residuals, rng: np.random.Generator) -> FloatArray:
     """σ of every component, shape (X, C), by scales that were chosen and fitted without the structures of its fold."""
-    std_xc, fold_x = np.empty_like(rows.error_xc), folds(rows.frame_x, rng)
+    std_xc, fold_x, species = np.empty_like(rows.error_xc), folds(rows.frame_x, rng), _own_scale(rows)
     for fold in np.unique(fold_x):
         out = fold_x == fold
-        made = Calibration({kind: _scales(taken(rows, ~out), species, least, rng)})
+        made = Calibration({kind: scales_of(kind, taken(rows, ~out), rng, species)})
         std_xc[out] = made.std(kind, rows.species_x[out], rows.data_xc[out], rows.prior_xc[out])
     return std_xc
 

@@ -24,6 +24,10 @@ FOLDS: Final = 5
 TINY: Final = 1e-24
 """Least squared ratio of σ to u; a model without any error gets a positive σ, too."""
 
+GENTLE: Final = 0.3
+"""σ rises at least like this power of u: where errors do not (few config_types to leave out), a flat curve would not
+tell an unusual atom from a usual one. On whole sets it rises like u to the 0.5 … 1."""
+
 CHUNKS: Final = 1000
 """Rows of neighbouring u are averaged to at most so many before a curve is fitted, along which it hardly changes."""
 
@@ -72,8 +76,8 @@ def rising(rows: Residuals, least: int) -> Scale:
         z2 = square * np.exp(-s)
         return 0.5 * float(share @ (s + z2)), 0.5 * (share * (1.0 - z2)) @ rise_xk
 
-    first = np.diff(np.log(start), prepend=0.0)
-    bounds = Bounds(np.array([-30.0] + [0.0] * (len(knots) - 1)), np.inf)
+    bounds = Bounds(np.r_[-30.0, 2.0 * GENTLE * np.diff(knots)], np.inf)
+    first = np.maximum(np.diff(np.log(start), prepend=0.0), bounds.lb)
     found = minimize(cost, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-8})
     return Scale(np.exp(knots), np.sqrt(unit * np.exp(np.cumsum(found.x))), _known(rows))
 

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import ase.io
 from ase import Atoms
 
 from gapkit import ConfigError, GapkitError, Prediction
@@ -94,8 +93,10 @@ def bare(atoms: Atoms) -> Atoms:
 
 def append_frame(path: Path, atoms: Atoms) -> None:
     """Add a structure to an extended XYZ file in one piece: at no time does the file end within a frame."""
+    from ase.io import write  # slow to load, like all readers and writers
+
     text = io.StringIO()
-    ase.io.write(text, atoms, format="extxyz")
+    write(text, atoms, format="extxyz")
     content = text.getvalue().encode()
     with path.open("ab", buffering=0) as file:
         size = file.tell()

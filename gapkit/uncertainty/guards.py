@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 
 from gapkit import Prediction
 from gapkit.typing import FloatArray
@@ -123,6 +122,8 @@ class ShortBonds:
         return bool(moved + strained > MARGIN)
 
     def _search(self, atoms: Atoms) -> None:
+        from ase.neighborlist import neighbor_list  # loads scipy.spatial
+
         radius_e = self._share * covalent_radii[atoms.numbers]
         cutoff = 2.0 * float(radius_e.max()) + MARGIN
         i_p, j_p, d_p, self._image_pc = neighbor_list("ijdS", atoms, cutoff)

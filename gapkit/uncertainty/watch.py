@@ -29,7 +29,7 @@ WAIT, SHORT_WAIT = 50, 5
 NOVEL = 1.2
 """An atom less like the training data by this factor than any at an exact σ asks for one: samples do not see it."""
 
-FIRST_REFRESH, SLOWER, LAST_REFRESH = 25, 4, 1000
+FIRST_REFRESH, SLOWER, LAST_REFRESH = 25, 8, 1000
 """Calculations from the first exact σ to the next without any reason, growth of this distance, and its end."""
 
 EXACT = ("forces", "forces_std", "extrapolation")

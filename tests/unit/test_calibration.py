@@ -16,7 +16,7 @@ FACTOR = Scale(np.ones(1), np.array([3.0]))
 
 def test_a_curve_and_its_ends() -> None:
     u = np.array([0.0, 1e-9, 0.005, 0.01, np.sqrt(0.001), 0.1, 0.3])
-    assert CURVE.sigma(u) == pytest.approx([0.005, 0.005, 0.025, 0.05, 0.1, 0.2, 0.6])
+    assert CURVE.sigma(u) == pytest.approx([0.0005, 0.0005, 0.025, 0.05, 0.1, 0.2, 0.6])
     assert FACTOR.sigma(u) == pytest.approx(3.0 * u)
 
 
@@ -34,7 +34,7 @@ def test_components_share_sigma(rng: np.random.Generator) -> None:
     prior = np.zeros_like(data)
     std = CURVE.apply(data, prior)
     assert np.sqrt(np.mean(std**2, axis=1)) == pytest.approx(CURVE.sigma(CURVE.raw_rms(data, prior)))
-    assert std[3] == pytest.approx(0.005)
+    assert std[3] == pytest.approx(0.0005)
     assert std[4] == pytest.approx(CURVE.sigma(np.sqrt([0.001])) * np.sqrt([ISOTROPIC, ISOTROPIC, 3 - 2 * ISOTROPIC]))
     assert np.isfinite(std).all()
     assert (std > 0).all()

@@ -67,7 +67,7 @@ def moving(sentinel: Sentinel, atoms: Atoms, amplitudes: Any) -> None:
 
 def excursions(n: int, looks: int = 80) -> Any:
     """There and back n times."""
-    return 0.5 - 0.5 * np.cos(np.linspace(0.0, 2.0 * np.pi * n, n * looks))
+    return 0.5 - 0.5 * np.cos(np.linspace(0.0, 2.0 * np.pi * n, n * looks + 1))
 
 
 def watched(limit: str | None, model: GAP | None = None, **options: Any) -> tuple[Sentinel, Atoms]:
@@ -166,6 +166,25 @@ def test_a_jump_is_seen_at_once(limit: str) -> None:
     moving(sentinel, atoms, [0.001 * k for k in range(9)])
     moving(sentinel, atoms, [1.0, 1.001])
     assert [flag.step in (9, 10) for flag in sentinel.flags] == [True]
+
+
+def test_samples_alone_see_a_jump_soon(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gapkit.uncertainty.watch.NOVEL", 1e9)
+    sentinel, atoms = watched(limit)
+    moving(sentinel, atoms, np.linspace(0.0, 0.01, 30))
+    moving(sentinel, atoms, np.linspace(1.0, 1.001, 15))
+    assert len(sentinel.flags) == 1
+
+
+def test_the_structure_is_found_although_its_forces_are_known() -> None:
+    atoms = crystal()
+    atoms.calc = GAPCalculator(calibrated())
+    atoms.get_forces()
+    dynamics = run(atoms)
+    sentinel = Sentinel(atoms.calc, TIGHT)
+    dynamics.attach(sentinel, interval=1)
+    dynamics.run(1)
+    assert len(sentinel.flags) == 1
 
 
 def test_every_second_calculation_brings_a_sample(limit: str) -> None:

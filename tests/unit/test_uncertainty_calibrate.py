@@ -13,7 +13,7 @@ from ase import Atoms
 from gapkit import GAP, Calibration, ConfigError, DataError, GapkitWarning, Residuals
 from gapkit.uncertainty import calibrate
 from gapkit.uncertainty.calibrate import SAMPLES
-from gapkit.uncertainty.curve import best_scale, factor, folds, heldout_std, rising, taken
+from gapkit.uncertainty.curve import GENTLE, best_scale, factor, folds, heldout_std, rising, taken
 from gapkit.uncertainty.reliability import reliability_figure
 from tests.samples import crystal, frames, model
 
@@ -142,7 +142,8 @@ def test_few_rows_carry_no_curve() -> None:
     rows = drawn(root, n_frames=10, n_atoms=20)
     assert len(rising(rows, 100).raw_k) == 2
     flat = rising(drawn(lambda d, p: 1e-3 / np.sqrt(d)), 100)  # the larger u, the smaller the error
-    assert np.ptp(flat.sigma_k) < 1e-6 * flat.sigma_k[0]
+    slope = np.diff(np.log(flat.sigma_k)) / np.diff(np.log(flat.raw_k))
+    assert slope == pytest.approx(GENTLE, rel=1e-6)
 
 
 def test_reports_are_of_values_that_were_held_out() -> None:
@@ -165,7 +166,7 @@ def test_reports_are_of_values_that_were_held_out() -> None:
 
 def test_species_with_enough_atoms_have_their_own_scale() -> None:
     rows = drawn(seven)
-    species = np.where(rows.atom_x < 20, 6, np.where(rows.atom_x < 27, 1, 14))  # 800, 280 and 1320 atoms
+    species = np.where(rows.atom_x < 20, 6, np.where(rows.atom_x < 22, 1, 14))  # 800, 80 and 1520 atoms
     errors = rows.error_xc * np.where(species == 6, 3.0, 1.0)[:, None]
     rows = Residuals(**{**vars(rows), "species_x": species, "error_xc": errors})
     scales = calibrated(rows).scales["forces"]
