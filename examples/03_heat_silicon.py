@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Heating silicon with a model that knows only the cold
-# Fitted to strained cells and dynamics of the crystal at 300 K, then heated to 3000 K. The sentinel compares the calibrated σ of every
-# force with a limit in eV/Å, and stops. A model of all frames, melts included, shows what the true error was.
+# Fitted to strained cells and dynamics of the crystal at 300 K, then heated to 3000 K. The sentinel compares the
+# calibrated σ of every force with a limit in eV/Å, and stops. A model of all frames, melts included, shows what the
+# true error was.
 
 # %%
 import tempfile
@@ -18,7 +19,8 @@ from gapkit.uncertainty import Sentinel, SentinelStop, calibrate
 
 here = Path(__file__).parent
 frames = read_frames(here.parent / "data" / "silicon" / "train.xyz")
-cold = [a for a in frames if "Si 2x2x2" in a.info["description"] or "normal structure at 300 K" in a.info["description"]]
+kept = ("Si 2x2x2", "normal structure at 300 K")
+cold = [a for a in frames if any(text in a.info["description"] for text in kept)]
 soap = {"r_cut": 5.0, "n_max": 6, "l_max": 5, "sigma": 0.5}
 soap["weighting"] = {"function": "poly", "r0": 5.0, "c": 1.0, "m": 1.0}
 
@@ -40,7 +42,8 @@ model.n_jobs = knows_all.n_jobs = 1  # 64 atoms: processes would only wait for o
 LIMIT = 0.25  # eV/Å
 atoms = bulk("Si", cubic=True) * (2, 2, 2)
 atoms.calc = GAPCalculator(model)
-dynamics = Langevin(atoms, 1.0 * units.fs, temperature_K=300, friction=0.02 / units.fs, rng=np.random.default_rng(1))
+bath = {"temperature_K": 300, "friction": 0.02 / units.fs, "fixcm": False, "rng": np.random.default_rng(1)}
+dynamics = Langevin(atoms, 1.0 * units.fs, **bath)
 times, temperatures, stds, errors = [], [], [], []
 
 

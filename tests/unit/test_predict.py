@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 
-from gapkit import ConfigError, DataError, NotFittedError
-from tests.samples import E0, EVERYTHING, atom, cluster, crystal, fitted, fitted_two, model, numbers
+from gapkit import GAP, ConfigError, DataError, NotFittedError, PairTerm
+from gapkit.atoms.labels import to_frame
+from gapkit.atoms.neighbours import NeighbourList
+from tests.samples import E0, EVERYTHING, atom, cluster, crystal, fitted, fitted_two, frames, model, numbers
 
 
 @pytest.mark.parametrize("name", ["predict", "score", "save", "refit", "reach", "species_", "e0_", "log_evidence_"])
@@ -134,3 +137,27 @@ def test_memory_that_is_none(value: Any) -> None:
     made.max_memory = value
     with pytest.raises(ConfigError, match="max_memory"):
         made.predict(crystal(9))
+
+
+def test_extrapolation_is_the_distance_from_the_sparse_environments() -> None:
+    model, (_, *known) = fitted(), frames()
+    soap = next(term for term in model.state_.terms if term.name.startswith("soap"))
+    first = model.state_.slices[model.state_.terms.index(soap)].start
+    for atoms in (*known, cluster(77), crystal(77), bulk("Si", a=7.0)):
+        p = model.predict(atoms, {"extrapolation"})
+        assert ((p.extrapolation >= 0.0) & (p.extrapolation <= 1.0)).all()
+        assert (p.nearest >= first).all()
+        sites = soap.descriptor.sites(NeighbourList(soap.descriptor.reach).pairs(to_frame(atoms, labels=False)), (14,))
+        points = soap.points[(14,)]
+        k_sm = soap.kernel.values(sites.x_sd if not points.mapped else sites.x_sd @ points.map_fd, points.x_md)
+        assert np.argmax(k_sm, axis=1) + first == pytest.approx(p.nearest)
+        assert p.extrapolation == pytest.approx(np.sqrt(np.clip(1.0 - k_sm.max(axis=1) ** 2, 0.0, 1.0)), abs=1e-7)
+    alone = model.predict(Atoms("Si"), {"extrapolation"})  # the isolated atom is a sparse point
+    assert alone.extrapolation == pytest.approx(0.0, abs=1e-7)
+    assert model.origin(int(alone.nearest[0])) == "isolated Si atom"
+
+
+def test_extrapolation_without_many_body_terms_is_that_of_bonds() -> None:
+    model = GAP([PairTerm(r_cut=3.5, n_sparse=6)]).fit(frames())
+    near, far = (model.predict(Atoms("Si2", [[0, 0, 0], [r, 0, 0]]), {"extrapolation"}) for r in (2.3, 1.0))
+    assert near.extrapolation.max() < 0.5 < far.extrapolation.min()
