@@ -92,7 +92,8 @@ class _Local(NamedTuple):
         covariance, likeness = Covariance(np.zeros((1, len(weights_m))), np.zeros(1)), Likeness.none(1)
         for t, (term, here) in enumerate(zip(state.terms, state.slices, strict=True)):
             own = replace(covariance, rows_em=covariance.rows_em[:, here])
-            term.accumulate(pairs, weights_m[None, here], energies_te[None, t], None, own, likeness, here.start)
+            like = likeness if state.is_compared(term) else None
+            term.accumulate(pairs, weights_m[None, here], energies_te[None, t], None, own, like, here.start)
         data_e, prior_e = state.posterior.variances(covariance.rows_em, covariance.prior_e)
         nearest = float(likeness.extrapolation_e[0]), int(likeness.column_e[0])
         return cls(energies_te[:, 0], covariance.rows_em[0], float(data_e[0]), float(prior_e[0]), *nearest)

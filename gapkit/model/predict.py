@@ -11,7 +11,7 @@ import numpy as np
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList, Pairs
 from gapkit.atoms.pieces import pairs_per_atom, pieces
-from gapkit.gp.term import Covariance, Likeness, SparseTerm
+from gapkit.gp.term import Covariance, Likeness
 from gapkit.model.memory import PREDICTION_BYTES, atoms_at_once, block_size
 from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
@@ -212,9 +212,8 @@ def _evaluate_block(state: ModelState, task: _Task) -> _BlockResult:
         covariance.rows_em[:] = 0.0
     if "extrapolation" in want:
         likeness = Likeness.none(n_centres)
-    compared = _compared(state.terms)
     for t, (term, columns) in enumerate(zip(state.terms, state.slices, strict=True)):
-        like = likeness if term in compared else None
+        like = likeness if state.is_compared(term) else None
         own = None if covariance is None else replace(covariance, rows_em=covariance.rows_em[:, columns])
         term.accumulate(
             block, weights_km[:, columns], energies_kte[:, t], gradient_kpc, own, like, columns.start
@@ -225,11 +224,6 @@ def _evaluate_block(state: ModelState, task: _Task) -> _BlockResult:
     if "energies_std" in want:
         variance_e = state.posterior.variance(covariance.rows_em, covariance.prior_e)
     return _BlockResult(energies_kte, gradient_kpc, variance_e, covariance.rows_em.sum(axis=0), likeness)
-
-
-def _compared(terms: Sequence[SparseTerm]) -> Sequence[SparseTerm]:
-    """Terms whose sparse points are environments of atoms; all, if there is none."""
-    return [term for term in terms if all(len(c) == 1 for c in term.descriptor.channels)] or terms
 
 
 def _blocks(pairs: Pairs, size: int) -> Iterator[Pairs]:

@@ -84,6 +84,11 @@ class ModelState:
         """Atomic numbers that the model knows, ascending."""
         return tuple(sorted(set(self.e0).intersection(*(term.descriptor.species for term in self.terms))))
 
+    def is_compared(self, term: SparseTerm) -> bool:
+        """Whether atoms are compared with its sparse points: if these are environments, or no term has such."""
+        many_body = [all(len(channel) == 1 for channel in t.descriptor.channels) for t in self.terms]
+        return many_body[list(self.terms).index(term)] or not any(many_body)
+
     @property
     def reach(self) -> float:
         """Largest distance at which an atom sees another, Å."""
