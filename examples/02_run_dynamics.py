@@ -43,7 +43,7 @@ def record() -> None:
     times.append(dynamics.get_time() / units.fs)
     totals.append(atoms.get_total_energy() / len(atoms) * 1e3)
     temperatures.append(atoms.get_temperature())
-    stds.append(atoms.calc.prediction.energies_std.max() * 1e3)
+    stds.append(atoms.calc.prediction.energies_epistemic_std.max() * 1e3)
 
 
 dynamics.attach(record, interval=5)

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         ("training", f"{model.training_['frames']} frames, {model.training_['atoms']} atoms"),
         *_noise(model.state_.noise),
         ("log evidence", f"{model.log_evidence_:.1f}"),
+        ("calibration", _calibration(model)),
         ("data", "kept, `refit` works" if document["rows"] else "not kept, `refit` needs a file of fit --keep-data"),
     ]
     lines = [*columns(head, left=2), "", "terms"]
@@ -64,6 +65,17 @@ def _noise(noise: Noise) -> Iterator[tuple[str, str]]:
     yield "sigma", text({kind: getattr(noise, kind) for kind in KINDS})
     for group, own in (noise.groups or {}).items():
         yield f"sigma of {group}", text({kind: own[kind] for kind in KINDS if kind in own})
+
+
+def _calibration(model: GAP) -> str:
+    """Which kinds are calibrated, and how much of the calibration values their σ covers."""
+    if model.calibration_ is None:
+        return "none: standard deviations are raw, see gapkit calibrate"
+    parts = [
+        f"{kind} ({report['n_frames']} frames, {100 * report['coverage_68']:.0f} % within sigma)"
+        for kind, report in model.calibration_.report.items()
+    ]
+    return ", ".join(parts)
 
 
 def _term(entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> Iterator[str]:

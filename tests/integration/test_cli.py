@@ -280,6 +280,7 @@ def test_info(files: Files, run: Run, tmp_path: Path) -> None:
         r"training\s+6 frames, \d+ atoms",
         rf"sigma\s+energy {noise.energy:g} eV/atom, forces {noise.forces:g} eV/Å, stress {noise.stress:g} eV/atom",
         rf"log evidence\s+{model.log_evidence_:.1f}",
+        r"calibration\s+none: standard deviations are raw",
         r"data\s+not kept",
         r"  pair0\s+r_cut 4 Å",
         r"\s+Si-Si: 20 sparse points",

@@ -13,6 +13,7 @@ import pytest
 from ase.units import GPa
 
 from gapkit import GapkitWarning, load, read_frames
+from gapkit.cli.info import _calibration
 from gapkit.cli.main import main
 from gapkit.uncertainty import calibrate
 from tests.conftest import Silicon
@@ -86,6 +87,7 @@ def test_leave_one_out_replaces_the_model(folder: Path, run: Any, tmp_path: Path
         model = load(path)
         assert (model.state_.rows is not None) == kept  # what it holds is kept
         assert model.calibration_ is not None
+        assert re.search(r"forces \(\d+ frames, \d+ % within sigma\)", _calibration(model))  # what `gapkit info` says
         assert ("only single frames were left out" in err) == (not kept)
         assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data.gap", "p.png", "si.gap"]
