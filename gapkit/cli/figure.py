@@ -14,6 +14,7 @@ from gapkit.cli.report import counted
 from gapkit.errors import nearest
 from gapkit.model.evaluation import Comparison
 from gapkit.typing import KINDS, FloatArray, Kind
+from gapkit.uncertainty.reliability import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,18 +36,6 @@ _QUANTITY: Final[dict[Kind, tuple[str, str]]] = {
 }
 _LEAST: Final = 1e-4
 """Margin of an axis in eV/atom, eV/Å or GPa; zero forces of perfect crystals shall not fill a panel."""
-_STYLE: Final[Any] = {
-    "font.size": 12,
-    "axes.labelsize": 13,
-    "axes.titlesize": 14,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.9,
-    "axes.formatter.useoffset": False,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "svg.hashsalt": "gapkit",
-}
 
 
 def check_format(path: Path) -> None:
@@ -65,7 +54,7 @@ def render(figure: Figure, path: Path) -> bytes:
     kind = path.suffix.lower().lstrip(".")
     undated: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
     stream = io.BytesIO()
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure.savefig(stream, format=kind, dpi=200, metadata=undated)
     return stream.getvalue()
 
@@ -90,7 +79,7 @@ def parity_figure(evaluation: Evaluation, title: str = "") -> Figure:
     width = 0.4 + 4.5 * len(present)
     columns = max(1, min(len(parts), int(9 * width / (max(len(name) for name, _, _ in parts) + 5))))
     rows = -(-len(parts) // columns) if len(parts) > 1 else 0
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure((width, 6.05 + 0.28 * rows), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
         axes = figure.subplots(2, len(present), squeeze=False, height_ratios=[4, 1], sharex="col")
         for (kind, values), (above, below) in zip(present.items(), axes.T, strict=True):

@@ -28,7 +28,7 @@ LIGHT: Final = "#9CC9E3"
 IDEAL: Final = "#9A9A9A"
 _LEAST_PER_BIN: Final = 10
 _REMOVED: Final = np.linspace(0.0, 0.95, 96)
-_STYLE: Final[Any] = {
+STYLE: Final[Any] = {
     "font.size": 12,
     "axes.labelsize": 13,
     "axes.titlesize": 14,
@@ -40,6 +40,7 @@ _STYLE: Final[Any] = {
     "savefig.dpi": 200,
     "svg.hashsalt": "gapkit",
 }
+"""Of all figures of gapkit."""
 
 
 def reliability_figure(calibration: Calibration, title: str = "") -> Figure:
@@ -68,7 +69,7 @@ def reliability_figure(calibration: Calibration, title: str = "") -> Figure:
     kinds = [kind for kind in KINDS if kind in calibration.samples]
     if not kinds:
         raise ConfigError("the calibration holds nothing to draw", fix="call gapkit.uncertainty.calibrate again")
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure((13.0, 0.5 + 4.0 * len(kinds)), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
         for kind, (left, middle, right) in zip(kinds, figure.subplots(len(kinds), 3, squeeze=False), strict=True):
             unit, scale = UNITS[kind]
