@@ -52,13 +52,17 @@ def heat() -> None:
     dynamics.set_temperature(temperature_K=min(3000.0, 300.0 + 1.5 * dynamics.get_time() / units.fs))
 
 
+def worst(x_ec: np.ndarray) -> float:
+    """Largest over the atoms of the rms over components."""
+    return float(np.sqrt(np.mean(x_ec**2, axis=1)).max())
+
+
 def look() -> None:
-    """Keep σ and the true error of the forces, largest over the atoms."""
-    rms = lambda x_ec: np.sqrt(np.mean(x_ec**2, axis=1)).max()  # noqa: E731
+    """Keep σ and the true error of the forces of the worst atom."""
     times.append(dynamics.get_time() / units.fs)
     temperatures.append(atoms.get_temperature())
-    stds.append(rms(model.predict(atoms, {"forces_std"}).forces_std))
-    errors.append(rms(atoms.get_forces() - knows_all.predict(atoms, {"forces"}).forces))
+    stds.append(worst(model.predict(atoms, {"forces_std"}).forces_std))
+    errors.append(worst(atoms.get_forces() - knows_all.predict(atoms, {"forces"}).forces))
 
 
 dynamics.attach(heat)

@@ -23,12 +23,13 @@ from gapkit.descriptors.base import Jacobian, Sites, whole
 from gapkit.gp.moved import MovedRows, joined, of_neighbours, of_sites, stacked, strains
 from gapkit.gp.term import Channel, SparseTerm
 from gapkit.kernels.base import Kernel
-from gapkit.kernels.gaussian import Gaussian
+from gapkit.kernels.gaussian import WIDEST, Gaussian
 from gapkit.typing import BoolArray, FloatArray, IntArray
 from gapkit.units import to_voigt
 
 _SITES = 512  # of each side of a block of the kernel
 _ALL: Final = slice(None)
+_UNLIMITED: Final = float("inf")
 _BYTES = 2e8  # derivative rows of all features that are in memory at once
 
 
@@ -82,8 +83,9 @@ class _Derivatives:
     def covariance(self, kernel: Kernel) -> FloatArray:
         """Prior covariance of the T derivatives of the energy over δ², shape (T, T)."""
         n, t = self.rows_std.shape[:2]
-        if isinstance(kernel, Gaussian) and self.x_sd.shape[1] == 1:
-            phi_sn, slope_sn = kernel.expanded(self.x_sd[:, 0], *_range(self.x_sd))
+        series = _expanded(kernel, self.x_sd)
+        if series is not None:
+            phi_sn, slope_sn = series
             seen_tn = self.rows_std[:, :, 0].T @ slope_sn
             if self.slope_st is not None:
                 seen_tn += self.slope_st.T @ phi_sn
@@ -98,10 +100,13 @@ class _Derivatives:
         return total
 
 
-def _range(x_sd: FloatArray) -> tuple[float, float]:
-    """Centre and half width of the values of one feature."""
+def _expanded(kernel: Kernel, x_sd: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """Features and slopes whose products are the kernel (`Gaussian.expanded`), where it has such; else None."""
+    if not isinstance(kernel, Gaussian) or x_sd.shape[1] != 1:
+        return None
     low, high = float(x_sd.min()), float(x_sd.max())
-    return 0.5 * (low + high), 0.5 * (high - low)
+    centre, span = 0.5 * (low + high), 0.5 * (high - low)
+    return kernel.expanded(x_sd[:, 0], centre, span) if span <= WIDEST * kernel.theta else None
 
 
 def _cross(kernel: Kernel, one: _Derivatives, other: _Derivatives) -> FloatArray:
@@ -158,10 +163,10 @@ def _width(term: SparseTerm, channel: Channel, part: Pairs) -> int:
     return term.descriptor.sites(one, channel).full_sd.shape[1]
 
 
-def _blocks(term: SparseTerm, channel: Channel, part: Pairs) -> Iterator[Pairs]:
+def _blocks(term: SparseTerm, channel: Channel, part: Pairs, n_bytes: float) -> Iterator[Pairs]:
     """Blocks of centres whose derivative rows fit into the memory meant for them."""
     per_centre = 24.0 * _width(term, channel, part) * len(part.e_p) / len(part.centres_e)
-    return part.blocks(max(1, int(_BYTES / per_centre)))
+    return part.blocks(max(1, int(min(_BYTES, n_bytes) / per_centre)))
 
 
 def _moved(
@@ -191,9 +196,9 @@ def energy_prior(terms: Sequence[SparseTerm], pairs: Sequence[Pairs]) -> float:
 
 def _sum_variance(kernel: Kernel, blocks: Sequence[tuple[FloatArray, FloatArray]]) -> float:
     """Σ_ss' w_s k(x_s, x_s') w_s' of blocks of features and weights."""
-    if isinstance(kernel, Gaussian) and blocks[0][0].shape[1] == 1:
-        x_sd = np.concatenate([x for x, _ in blocks])
-        seen_n = np.concatenate([w for _, w in blocks]) @ kernel.expanded(x_sd[:, 0], *_range(x_sd))[0]
+    series = _expanded(kernel, np.concatenate([x for x, _ in blocks]))
+    if series is not None:
+        seen_n = np.concatenate([w for _, w in blocks]) @ series[0]
         return float(seen_n @ seen_n)
     total = 0.0
     for a, (x_a, w_a) in enumerate(blocks):
@@ -203,12 +208,12 @@ def _sum_variance(kernel: Kernel, blocks: Sequence[tuple[FloatArray, FloatArray]
     return total
 
 
-def virial_prior(terms: Sequence[SparseTerm], pairs: Pairs) -> FloatArray:
+def virial_prior(terms: Sequence[SparseTerm], pairs: Pairs, n_bytes: float = _UNLIMITED) -> FloatArray:
     """Prior covariance of the strain derivative ∂E/∂ε in Voigt order, shape (6, 6), eV²."""
     total = np.zeros((6, 6))
     for term, channel, part in _channels(terms, pairs):
         found = []
-        for block in _blocks(term, channel, part):
+        for block in _blocks(term, channel, part, n_bytes):
             sites, jacobian, rows_qcx = _differentiated(term, channel, block)
             strained, site_s = strains(jacobian, rows_qcx, block)
             found.append(_Derivatives.of(sites, to_voigt(strained.transpose(0, 3, 1, 2)).transpose(0, 2, 1), site_s))
@@ -226,12 +231,12 @@ def _all(parts: Sequence[_Derivatives]) -> _Derivatives:
     return _Derivatives(*(side_by_side(f.name) for f in fields(_Derivatives)))
 
 
-def force_prior(terms: Sequence[SparseTerm], pairs: Pairs) -> FloatArray:
+def force_prior(terms: Sequence[SparseTerm], pairs: Pairs, n_bytes: float = _UNLIMITED) -> FloatArray:
     """Prior variance of every force component, shape (N, 3), (eV/Å)²."""
     n = len(pairs.numbers_e)
     out_ec = np.zeros((n, 3))
     for term, channel, part in _channels(terms, pairs):
-        for block in _blocks(term, channel, pairs.within(term.descriptor.reach)):
+        for block in _blocks(term, channel, pairs.within(term.descriptor.reach), n_bytes):
             targets_e = np.zeros(n, dtype=bool)
             targets_e[block.centres_e] = True
             for target, own in _of_atoms(term, channel, part, targets_e):

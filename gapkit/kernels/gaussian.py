@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from gapkit._check import positive
 from gapkit.typing import FloatArray
+
+WIDEST: Final = 15.0
+"""Largest distance from the centre, in θ, at which the series of `Gaussian.expanded` is used."""
 
 
 class Gaussian:
@@ -52,7 +57,7 @@ class Gaussian:
         """φ_n(x) and φ_n'(x) with k(x, y) = Σ_n φ_n(x) φ_n(y) to rounding, shape (S, N), for one feature.
 
         φ_n = exp(-u²/2) uⁿ/√n! with u = (x - centre)/θ, from the series of exp(u v); N such that the rest is below
-        1e-17 for all features within `span` of the centre.
+        1e-17 for all features within `span` of the centre, which is at most `WIDEST` θ: exp(-u²) underflows at 27 θ.
         """
         u_s, most = (x_s - centre) / self.theta, (span / self.theta) ** 2
         orders, term = 1, np.exp(-most)

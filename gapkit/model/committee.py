@@ -12,7 +12,7 @@ from ase import Atoms
 
 from gapkit.atoms.labels import to_frame
 from gapkit.errors import ConfigError, nearest
-from gapkit.model.memory import PREDICTION_BYTES
+from gapkit.model.memory import prediction_bytes
 from gapkit.model.predict import evaluate_members
 from gapkit.model.prediction import VALUES, Prediction, wanted
 from gapkit.model.state import ModelState
@@ -24,6 +24,7 @@ class Model(Protocol):
 
     state_: ModelState
     n_jobs: int
+    max_memory: float | str | None
 
 
 _M = TypeVar("_M", bound=Model)
@@ -85,4 +86,5 @@ class Committee(Sequence[_M]):
         state = self._members[0].state_
         require_species(state.species, [frame])
         weights_km = np.stack([member.state_.posterior.weights_m for member in self._members])
-        return evaluate_members(state, weights_km, frame, chosen, self._members[0].n_jobs, PREDICTION_BYTES)
+        ceiling = prediction_bytes(self._members[0].max_memory)
+        return evaluate_members(state, weights_km, frame, chosen, self._members[0].n_jobs, ceiling)

@@ -30,7 +30,7 @@ from gapkit.model.defaults import default_terms
 from gapkit.model.explain import explain
 from gapkit.model.explanation import Explanation
 from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds
-from gapkit.model.memory import PREDICTION_BYTES, pool_bytes
+from gapkit.model.memory import pool_bytes, prediction_bytes
 from gapkit.model.predict import evaluate, evaluate_many
 from gapkit.model.prediction import Prediction, wanted
 from gapkit.model.residuals import Residuals, leave_one_out, residuals
@@ -204,7 +204,7 @@ class GAP(Parametric):
             wanted(want, frame),
             neighbours=neighbours,
             n_jobs=self.n_jobs,
-            max_memory=self._work_bytes(),
+            max_memory=prediction_bytes(self.max_memory),
             draw_m=draw_m,
         )
 
@@ -212,7 +212,7 @@ class GAP(Parametric):
         """Predict checked structures, what is wanted of each of them, in order."""
         state = self._fitted()
         require_species(state.species, frames)
-        return evaluate_many(state, frames, wants, self.n_jobs, self._work_bytes())
+        return evaluate_many(state, frames, wants, self.n_jobs, prediction_bytes(self.max_memory))
 
     def sample(self, n: int, rng: Rng = 0) -> Committee[GAP]:
         """n models drawn from the posterior, whose spread is that of the model itself: error bars on any property."""
@@ -222,7 +222,7 @@ class GAP(Parametric):
         """Errors of labelled structures, and the variances that the model gives them, by kind of label."""
         state, data = self._fitted(), self._labelled(frames)
         require_species(state.species, data)
-        return residuals(state, data, self.n_jobs)
+        return residuals(state, data, self.n_jobs, prediction_bytes(self.max_memory))
 
     def leave_one_out(self, frames: Iterable[Atoms] | Iterable[Frame], by: str = "frame") -> dict[Kind, Residuals]:
         """Errors and variances of training structures as if each had not been in the fit; no refit is needed.
@@ -243,7 +243,7 @@ class GAP(Parametric):
         state = self._fitted()
         if by not in ("frame", "config_type"):
             raise ConfigError(f"leave_one_out by='{by}' does not exist", fix=nearest(by, ("frame", "config_type")))
-        return leave_one_out(state, self._labelled(frames), by, self.n_jobs)
+        return leave_one_out(state, self._labelled(frames), by, self.n_jobs, prediction_bytes(self.max_memory))
 
     def explain(self, atoms: Atoms, atom: int | None = None, n: int = 5) -> Explanation:
         """What the energy of a structure, and that of one of its atoms, is made of, and why σ is what it is.
@@ -264,7 +264,7 @@ class GAP(Parametric):
         """
         state, frame = self._fitted(), to_frame(atoms, labels=False)
         require_species(state.species, [frame])
-        return explain(state, frame, atom, n, self.n_jobs, self._work_bytes())
+        return explain(state, frame, atom, n, self.n_jobs, prediction_bytes(self.max_memory))
 
     def origin(self, column: int) -> str:
         """Where a sparse point comes from, such as "train.xyz, frame 12, atom 4 (Si), Vacancy", or "isolated Si atom".
@@ -290,10 +290,6 @@ class GAP(Parametric):
     @calibration_.setter
     def calibration_(self, calibration: Calibration | None) -> None:
         self.state_ = replace(self._fitted(), calibration=calibration)
-
-    def _work_bytes(self) -> float:
-        """Bytes of the work arrays of a prediction."""
-        return min(memory("max_memory", self.max_memory), PREDICTION_BYTES)
 
     def score(self, frames: Iterable[Atoms], y: Any = None) -> float:
         """Coefficient of determination R², for scikit-learn's searches; 1 is perfect.

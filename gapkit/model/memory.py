@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gapkit._check import memory
 from gapkit.atoms.frame import Frame
 from gapkit.errors import ConfigError
 from gapkit.gp.design import BLOCK_BYTES
@@ -16,7 +17,7 @@ from gapkit.numerics.select import POOL_BYTES
 from gapkit.typing import Kind
 
 PREDICTION_BYTES = 1e9
-"""Ceiling of a prediction when the user gives none."""
+"""Ceiling of a prediction when the user gives none; what can be done in blocks takes no more in any case."""
 
 _FOLDS = tuple(FOLD_ROWS >> k for k in range(6))  # rows folded at a time, from fast to frugal
 _PAIR_BYTES = 250  # of a neighbour pair: list, copies sorted by centre, gradient
@@ -92,6 +93,11 @@ def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_j
 def pool_bytes(ceiling: float) -> float:
     """Bytes of candidate environments, of which the choice of sparse points holds a few copies."""
     return min(POOL_BYTES, ceiling / 6.0)
+
+
+def prediction_bytes(max_memory: float | str | None) -> float:
+    """The ceiling on a prediction that the user means."""
+    return PREDICTION_BYTES if max_memory is None else memory("max_memory", max_memory)
 
 
 def atoms_at_once(ceiling: float, pairs_per_atom: float) -> float:

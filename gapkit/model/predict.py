@@ -87,7 +87,7 @@ def evaluate(
     if DERIVED & set(want):
         require_room(state, frame, want, max_memory)
         pairs = (neighbours or NeighbourList(state.reach)).pairs(frame)
-        values |= next(ordered_map(lambda p: derived(state, frame, p, want), [pairs], 1))
+        values |= next(ordered_map(lambda p: derived(state, frame, p, want, max_memory), [pairs], 1))
     if "extrapolation" in want:
         values |= {"extrapolation": sums.likeness.extrapolation_e, "nearest": sums.likeness.column_e}
     return Prediction(**values)
@@ -111,6 +111,7 @@ def _summed(
     max_memory: float,
 ) -> tuple[_Sums, Callable[[], Iterable[Pairs]]]:
     """Sums over all regions of a structure, and the regions."""
+    max_memory = min(max_memory, PREDICTION_BYTES)
     density = pairs_per_atom(frame, state.reach)
     at_once = atoms_at_once(max_memory, density)
 
@@ -170,10 +171,12 @@ class _Sums:
                 self.sum_m += result.sum_m
             if result.likeness is not None:
                 self.likeness.put(block.centres_e, result.likeness)
-        for k in range(n_sets if gradient_kpc is not None else 0):
-            self.virial_kcc[k] += pairs.virial(gradient_kpc[k])  # type: ignore[index]
+        if gradient_kpc is None:
+            return
+        for k, gradient_pc in enumerate(gradient_kpc):
+            self.virial_kcc[k] += pairs.virial(gradient_pc)
             if self.forces_kec is not None:
-                self.forces_kec[k] += pairs.forces(gradient_kpc[k])  # type: ignore[index]
+                self.forces_kec[k] += pairs.forces(gradient_pc)
 
     def prediction(self, k: int) -> dict[str, Any]:
         """Fields of the `Prediction` of one set of weights."""

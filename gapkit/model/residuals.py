@@ -18,7 +18,7 @@ from gapkit.gp.design import frame_rows
 from gapkit.gp.noise import own_sigma
 from gapkit.gp.posterior import solve
 from gapkit.model.fitting import EXACT, sigma_of, sigmas_of
-from gapkit.model.spread import Spread, aleatoric, combined, energy_spread, species_of_rows, spreads
+from gapkit.model.spread import Spread, aleatoric, combined, energy_spread, require_room, species_of_rows, spreads
 from gapkit.model.state import ModelState
 from gapkit.model.workers import shared_map
 from gapkit.numerics.factor import whiten
@@ -76,10 +76,11 @@ class Task(NamedTuple):
     frame: Frame
     kinds: frozenset[Kind]
     left_out: bool
+    max_memory: float
 
 
 def residuals(
-    state: ModelState, frames: Sequence[Frame], n_jobs: int, *, left_out: bool = False
+    state: ModelState, frames: Sequence[Frame], n_jobs: int, max_memory: float, *, left_out: bool = False
 ) -> dict[Kind, Residuals]:
     """Residuals of all labels of some structures, by kind.
 
@@ -91,7 +92,7 @@ def residuals(
         (I - H)⁻¹ - I (block form of Rasmussen & Williams, Gaussian Processes for Machine Learning, eq. 5.12, for the
         weights of the sparse points, which stay). Only kinds of label that were in the fit.
     """
-    tasks = [Task(f, _kinds(state, f, left_out), left_out) for f in frames if not is_isolated(f)]
+    tasks = [Task(f, _kinds(state, f, left_out), left_out, max_memory) for f in frames if not is_isolated(f)]
     index = [s for s, f in enumerate(frames) if not is_isolated(f)]
     parts: dict[Kind, list[Residuals]] = {kind: [] for kind in KINDS}
     for s, found in zip(index, shared_map(_of_frame, state, tasks, n_jobs, per_process=8), strict=True):
@@ -116,10 +117,11 @@ def joined(parts: Sequence[Residuals]) -> Residuals:
 def _of_frame(state: ModelState, task: Task) -> dict[Kind, Residuals]:
     """Residuals of one structure; its index is not known here."""
     frame = task.frame
-    pairs = NeighbourList(state.reach).pairs(frame)
     kinds = labelled(frame, task.kinds)
+    require_room(state, frame, {f"{kind}_std" for kind in kinds}, task.max_memory)
+    pairs = NeighbourList(state.reach).pairs(frame)
     rows = frame_rows(state.terms, pairs, kinds)
-    spread = spreads(state, frame, pairs, rows, kinds)
+    spread = spreads(state, frame, pairs, rows, kinds, task.max_memory)
     if "energy" in kinds:
         spread["energy"] = energy_spread(state, frame, rows.energy_m, [pairs])
     reference = reference_energy(frame.numbers_e, state.e0, frame.where)
@@ -175,7 +177,7 @@ def _residuals(state: ModelState, frame: Frame, kind: Kind, error: _Error, sprea
 
 
 def leave_one_out(
-    state: ModelState, frames: Sequence[Frame], by: str, n_jobs: int
+    state: ModelState, frames: Sequence[Frame], by: str, n_jobs: int, max_memory: float
 ) -> dict[Kind, Residuals]:
     """Residuals of training frames as if each, or each config_type, had not been in the fit.
 
@@ -192,11 +194,11 @@ def leave_one_out(
             where = frame.where or f"frame {s}"
             raise DataError("The frame was not in the fit", where=where, fix="give the training frames themselves")
     if by == "frame":
-        return residuals(state, frames, n_jobs, left_out=True)
+        return residuals(state, frames, n_jobs, max_memory, left_out=True)
     parts: dict[Kind, list[Residuals]] = {}
     for group in sorted({f.group for f in frames}):
         own = [s for s, f in enumerate(frames) if f.group == group]
-        for kind, found in residuals(without_group(state, group), [frames[s] for s in own], n_jobs).items():
+        for kind, found in residuals(without_group(state, group), [frames[s] for s in own], n_jobs, max_memory).items():
             parts.setdefault(kind, []).append(replace(found, frame_x=np.array(own)[found.frame_x]))
     return {kind: joined(parts[kind]) for kind in KINDS if kind in parts}
 

@@ -20,6 +20,8 @@ from gapkit.typing import KINDS, FloatArray, IntArray, Kind
 DERIVED = frozenset({"forces_std", "stress_std", "forces_covariance"})
 """What needs the rows of a fit."""
 
+_COPIES = 20.0  # of the derivative rows of a block, those of the sites around it included
+
 
 @dataclass(frozen=True, eq=False)
 class Spread:
@@ -64,15 +66,16 @@ def energy_spread(state: ModelState, frame: Frame, row_m: FloatArray, regions: S
 
 
 def spreads(
-    state: ModelState, frame: Frame, pairs: Pairs, rows: FrameRows, kinds: Collection[Kind]
+    state: ModelState, frame: Frame, pairs: Pairs, rows: FrameRows, kinds: Collection[Kind], max_memory: float
 ) -> dict[Kind, Spread]:
     """Posterior variances of forces and stress; `pairs` are all pairs of the structure, `rows` made of them."""
     found: dict[Kind, Spread] = {}
+    n_bytes = max_memory / _COPIES
     if "forces" in kinds and rows.forces_nm is not None:
-        parts = state.posterior.variances(rows.forces_nm, force_prior(state.terms, pairs).ravel())
+        parts = state.posterior.variances(rows.forces_nm, force_prior(state.terms, pairs, n_bytes).ravel())
         found["forces"] = Spread(*(part.reshape(-1, 3) for part in parts))
     if "stress" in kinds and rows.virial_vm is not None:
-        parts = state.posterior.variances(rows.virial_vm, np.diagonal(virial_prior(state.terms, pairs)))
+        parts = state.posterior.variances(rows.virial_vm, np.diagonal(virial_prior(state.terms, pairs, n_bytes)))
         found["stress"] = Spread(*(part[None] / frame.volume**2 for part in parts))
     return found
 
@@ -124,12 +127,14 @@ def local_std(state: ModelState, frame: Frame, variance_e: FloatArray) -> dict[s
     }
 
 
-def derived(state: ModelState, frame: Frame, pairs: Pairs, want: Collection[str]) -> dict[str, Any]:
+def derived(
+    state: ModelState, frame: Frame, pairs: Pairs, want: Collection[str], max_memory: float
+) -> dict[str, Any]:
     """What is wanted of `DERIVED`, as fields of a `Prediction`; `pairs` are all pairs of the structure."""
     kinds = {kind for kind in KINDS if f"{kind}_std" in want and kind != "energy"}
     rows = frame_rows(state.terms, pairs, kinds | ({"forces"} if "forces_covariance" in want else set()))
     values: dict[str, Any] = {}
-    for kind, spread in spreads(state, frame, pairs, rows, kinds).items():
+    for kind, spread in spreads(state, frame, pairs, rows, kinds, max_memory).items():
         values |= described(state, frame, kind, spread)
     if "forces_covariance" in want and rows.forces_nm is not None:
         prior = force_covariance_prior(state.terms, pairs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from gapkit import GAP, ConfigError
+from gapkit import GAP, ConfigError, PairTerm
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.gp import covariance
@@ -126,3 +126,27 @@ def test_too_large_for_memory_says_what_to_do() -> None:
     model.state_ = fitted().state_
     with pytest.raises(ConfigError, match=r"forces_std of 2 atoms needs .* raise max_memory"):
         model.predict(crystal(1), {"forces_std"})
+
+
+def test_more_memory_than_the_usual_ceiling_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fitted().predict(crystal(1), {"forces_std"}).forces_std
+    monkeypatch.setattr("gapkit.model.memory.PREDICTION_BYTES", 2_000.0)
+    monkeypatch.setattr("gapkit.model.predict.PREDICTION_BYTES", 2_000.0)
+    model = GAP(fitted().state_.settings, fitted().noise)
+    model.state_ = fitted().state_
+    with pytest.raises(ConfigError, match="raise max_memory"):
+        model.predict(crystal(1), {"forces_std"})
+    model.max_memory = "1MB"  # as the error says
+    assert model.predict(crystal(1), {"forces_std"}).forces_std == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("theta", [0.05, 0.15, 0.17, 0.8])
+def test_short_length_scales_have_the_same_covariance(theta: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the series of the kernel would underflow, its values are summed."""
+    model = GAP([PairTerm(r_cut=5.5, n_sparse=4, theta=theta)], fitted().noise).fit([atom(), cluster(1), cluster(2)])
+    terms, pairs = model.state_.terms, pairs_of(model, cluster(5, "Si6"))
+    found = force_prior(terms, pairs), virial_prior(terms, pairs), energy_prior(terms, [pairs])
+    monkeypatch.setattr(covariance, "WIDEST", 0.0)
+    direct = force_prior(terms, pairs), virial_prior(terms, pairs), energy_prior(terms, [pairs])
+    for one, other in zip(found, direct, strict=True):
+        assert one == pytest.approx(other, rel=1e-9, abs=1e-9 * np.abs(other).max())

@@ -133,5 +133,19 @@ def test_a_whole_group_needs_data_and_another_group() -> None:
 
 def test_isolated_atoms_have_no_residual() -> None:
     structures = frames(4)
-    found = residuals(fitted().state_, to_frames(structures), 1)
+    found = residuals(fitted().state_, to_frames(structures), 1, 1e9)
     assert 0 not in found["energy"].frame_x
+
+
+def test_the_ceiling_on_memory_holds_and_can_be_raised() -> None:
+    structures, large = frames(4), cluster(3)
+    for given in (2_000, "2kB"):
+        fit = soap_model(max_memory=given)
+        fit.state_ = fitted().state_
+        for ask in (fit.residuals, fit.leave_one_out):
+            with pytest.raises(ConfigError, match=r"forces_std.* of . atoms needs .* raise max_memory"):
+                ask(structures)
+    need = 72 * len(large) * len(fitted().state_.posterior.weights_m)
+    fit = soap_model(max_memory=need)
+    fit.state_ = fitted().state_
+    assert fit.predict(large, {"forces_std"}).forces_std.shape == (4, 3)
