@@ -94,7 +94,7 @@ left.semilogy(times[1:], stds[1:], color="#0072B2", label="calibrated σ of the 
 left.axhline(LIMIT, color="0.5", linewidth=0.9, linestyle=":")
 left.text(0.0, LIMIT, "limit", va="bottom", color="0.4")
 left.set(xlabel="time (fs)", ylabel="force (eV/Å, rms over x, y, z)", ylim=(0.03, 3.0))
-left.legend(frameon=False, loc="upper left")
+left.legend(frameon=True, framealpha=1.0, edgecolor="none", loc="upper left")
 right.plot(times, temperatures, color="0.3")
 right.set(xlabel="time (fs)", ylabel="temperature (K)")
 for axis in (left, right):
