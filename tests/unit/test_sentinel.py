@@ -88,7 +88,7 @@ def data_part(model: GAP, atoms: Atoms) -> np.ndarray:
     frame = to_frame(atoms, labels=False)
     pairs = NeighbourList(model.reach).pairs(frame)
     rows = frame_rows(model.state_.terms, pairs, {"forces"})
-    return spreads(model.state_, frame, pairs, rows, {"forces"})["forces"].data_xc.mean(axis=1)
+    return spreads(model.state_, frame, pairs, rows, {"forces"}, 1e9)["forces"].data_xc.mean(axis=1)
 
 
 def test_deviations_of_samples_average_to_the_variance() -> None:
