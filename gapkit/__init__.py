@@ -24,9 +24,10 @@ from gapkit.model.committee import Committee
 from gapkit.model.evaluation import Evaluation, evaluate
 from gapkit.model.explanation import Explanation
 from gapkit.model.gap import GAP
+from gapkit.model.pair_term import PairTerm
 from gapkit.model.prediction import Prediction
 from gapkit.model.residuals import Residuals
-from gapkit.model.terms import PairTerm, SoapTerm
+from gapkit.model.soap_term import SoapTerm
 
 if TYPE_CHECKING:
     from gapkit.errors import NotFittedError

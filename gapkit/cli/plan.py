@@ -9,7 +9,7 @@ from typing import Any, Final
 from ase.data import atomic_numbers, chemical_symbols
 
 from gapkit import GAP, ConfigError, Frame, Noise, PairTerm, SoapTerm
-from gapkit.baselines.base import is_isolated, isolated_energies
+from gapkit.baselines.isolated import is_isolated, isolated_energies
 from gapkit.cli.config import TERMS, Config, Table, of_file
 from gapkit.cli.report import plain
 from gapkit.errors import nearest

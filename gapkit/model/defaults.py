@@ -10,7 +10,9 @@ import numpy as np
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.errors import DataError
-from gapkit.model.terms import PairTerm, SoapTerm, Term
+from gapkit.model.pair_term import PairTerm
+from gapkit.model.soap_term import SoapTerm
+from gapkit.model.terms import Term
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frames
-from gapkit.baselines.base import reference_energy
+from gapkit.baselines.isolated import reference_energy
 from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction
 from gapkit.model.terms import require_species

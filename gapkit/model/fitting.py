@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.baselines.base import is_isolated, reference_energy
+from gapkit.baselines.isolated import is_isolated, reference_energy
 from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import CompressedRows, DataFold, RowKey, labelled
 from gapkit.gp.design import FrameRows, frame_rows

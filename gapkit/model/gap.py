@@ -18,7 +18,7 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.baselines.base import isolated_energies
+from gapkit.baselines.isolated import isolated_energies
 from gapkit.errors import ConfigError, nearest
 from gapkit.gp.calibration import Calibration
 from gapkit.gp.evidence import learn_scale

@@ -11,7 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.baselines.base import is_isolated, reference_energy
+from gapkit.baselines.isolated import is_isolated, reference_energy
 from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import Observations, labelled, observations
 from gapkit.gp.design import frame_rows

@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit.descriptors.basis import SoapBasis
-from gapkit.descriptors.dscribe import DscribePoints, DscribeSoap
-from gapkit.descriptors.pair import PairDistances
 from gapkit.descriptors.soap import Soap
 from gapkit.descriptors.soap_points import SoapPoints
 from gapkit.gp.calibration import Calibration
@@ -18,13 +15,10 @@ from gapkit.gp.compress import CompressedRows, RowKey
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import Posterior
 from gapkit.gp.term import Origins, SparseTerm
-from gapkit.kernels.gaussian import Gaussian
-from gapkit.kernels.polynomial import DotProduct
 from gapkit.model.archive import SCHEMA, Arrays
 from gapkit.model.state import ModelState, Source
-from gapkit.model.terms import PairTerm, SoapTerm, Term
-
-Json = dict[str, Any]
+from gapkit.model.term_kinds import TERM_KINDS
+from gapkit.model.terms import Json, Term
 
 _CONVENTIONS = {
     "energy": "eV",
@@ -35,25 +29,14 @@ _CONVENTIONS = {
 }
 
 
-def _describe_term(term: SparseTerm, arrays: Arrays) -> Json:
-    """Settings of a term; its arrays are added to `arrays` under the term's name."""
-    entry: Json = {"name": term.name, "delta": term.delta, "channels": []}
-    descriptor = term.descriptor
-    if isinstance(descriptor, PairDistances) and isinstance(term.kernel, Gaussian):
-        entry |= {"type": "pair", "theta": term.kernel.theta, "r_cut": descriptor.reach, "width": descriptor.width}
-        entry["species"] = [chemical_symbols[z] for z in descriptor.species]
-    elif isinstance(descriptor, (Soap, DscribeSoap)) and isinstance(term.kernel, DotProduct):
-        engine = "native" if isinstance(descriptor, Soap) else "dscribe"
-        entry |= {"type": "soap", "zeta": term.kernel.zeta, "engine": engine, "soap": dict(descriptor.basis.arguments)}
-        arrays[f"{term.name}.alphas"] = descriptor.basis.alphas_lk
-        arrays[f"{term.name}.betas"] = descriptor.basis.betas_lnk
-    else:
-        raise TypeError(f"no schema for a term of {type(descriptor).__name__} and {type(term.kernel).__name__}")
+def _describe_term(settings: Term, term: SparseTerm, arrays: Arrays) -> Json:
+    """A term as JSON types; its arrays are added to `arrays` under the term's name."""
+    entry: Json = {"type": settings.kind, "name": term.name, "delta": term.delta, "channels": []}
+    entry |= settings.describe(term, arrays)
     for channel, points in term.points.items():
-        key = f"{term.name}.{'-'.join(chemical_symbols[z] for z in channel)}"
-        widths = list(points.widths_l) if isinstance(points, SoapPoints) else []
         species, known = [chemical_symbols[z] for z in channel], channel in term.origins
-        entry["channels"].append({"species": species, "widths": widths, "origins": known})
+        key = f"{term.name}.{'-'.join(species)}"
+        entry["channels"].append({"species": species, "widths": list(_widths(points)), "origins": known})
         arrays[f"{key}.points"] = points.x_md
         if known:
             arrays[f"{key}.origins"] = np.stack([term.origins[channel].frame_m, term.origins[channel].atom_m])
@@ -62,20 +45,17 @@ def _describe_term(term: SparseTerm, arrays: Arrays) -> Json:
     return entry
 
 
+def _widths(points: Any) -> tuple[int, ...]:
+    """Columns of each block of the map of SOAP vectors; none for other features."""
+    return points.widths_l if isinstance(points, SoapPoints) else ()
+
+
 def _build_term(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SparseTerm:
     """The term that `_describe_term` described."""
     name: str = entry["name"]
     points: dict[tuple[int, ...], Any] = {}
     origins: dict[tuple[int, ...], Origins] = {}
-    descriptor: Any
-    kernel: Any
-    if entry["type"] == "pair":
-        descriptor = PairDistances([atomic_numbers[s] for s in entry["species"]], entry["r_cut"], entry["width"])
-        kernel = Gaussian(entry["theta"])
-    else:
-        basis = SoapBasis.from_arguments(entry["soap"], arrays[f"{name}.alphas"], arrays[f"{name}.betas"])
-        descriptor = Soap(basis) if entry["engine"] == "native" else DscribeSoap(basis)
-        kernel = DotProduct(entry["zeta"])
+    descriptor, kernel = TERM_KINDS[entry["type"]].build(entry, arrays)
     for channel in entry["channels"]:
         key = f"{name}.{'-'.join(channel['species'])}"
         numbers = tuple(atomic_numbers[s] for s in channel["species"])
@@ -83,7 +63,7 @@ def _build_term(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> S
         if isinstance(descriptor, Soap):
             points[numbers] = SoapPoints(descriptor.basis, x_md, arrays.get(f"{key}.map"), tuple(channel["widths"]))
         else:
-            points[numbers] = DscribePoints(x_md) if entry["type"] == "soap" else descriptor.points(x_md)
+            points[numbers] = descriptor.points(x_md)
         if channel["origins"]:
             frame_m, atom_m = arrays[f"{key}.origins"]
             if not len(frame_m) == len(atom_m) == len(x_md):
@@ -92,19 +72,8 @@ def _build_term(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> S
     return SparseTerm(name, descriptor, kernel, entry["delta"], points, origins)
 
 
-def _describe_settings(term: Term, fitted: SparseTerm) -> Json:
-    """The user's settings of a term, with the descriptor spelt out."""
-    if isinstance(term, PairTerm):
-        return {"type": "pair", **term.get_params(deep=False)}
-    if isinstance(term, SoapTerm) and isinstance(fitted.descriptor, (Soap, DscribeSoap)):
-        settings: Json = {"type": "soap", **term.get_params(deep=False)}
-        return {**settings, "soap": dict(fitted.descriptor.basis.arguments), "method": str(term.method)}
-    raise TypeError(f"no schema for {type(term).__name__}")
-
-
 def _build_settings(entry: Mapping[str, Any]) -> Term:
-    settings = {k: v for k, v in entry.items() if k != "type"}
-    return PairTerm(**settings) if entry["type"] == "pair" else SoapTerm(**settings)
+    return TERM_KINDS[entry["type"]](**{k: v for k, v in entry.items() if k != "type"})
 
 
 def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
@@ -121,8 +90,8 @@ def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
         "e0": {chemical_symbols[z]: e for z, e in state.e0.items()},
         "noise": state.noise.get_params(deep=False),
         "log_evidence": posterior.log_evidence,
-        "terms": [_describe_term(term, arrays) for term in state.terms],
-        "settings": [_describe_settings(s, t) for s, t in zip(state.settings, state.terms, strict=True)],
+        "terms": [_describe_term(s, t, arrays) for s, t in zip(state.settings, state.terms, strict=True)],
+        "settings": [{"type": s.kind, **s.settings(t)} for s, t in zip(state.settings, state.terms, strict=True)],
         "training": dict(state.training),
         "rows": None,
         "sources": [{"frame": frame, **source._asdict()} for frame, source in state.sources.items()],

@@ -17,7 +17,7 @@ from gapkit.descriptors.basis import soap_basis
 from gapkit.descriptors.dscribe import DscribeSoap
 from gapkit.descriptors.soap import Soap
 from gapkit.errors import ConfigError
-from gapkit.model.terms import soap_descriptor
+from gapkit.model.soap_term import soap_descriptor
 from tests.samples import atom, cluster, crystal, soap_arguments
 
 # no pair of the crystal is near the cutoff, where differences straddle a jump of the second derivative

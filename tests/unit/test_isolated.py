@@ -13,7 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.labels import to_frame
-from gapkit.baselines.base import FAR, is_isolated, isolated_energies, reference_energy
+from gapkit.baselines.isolated import FAR, is_isolated, isolated_energies, reference_energy
 from gapkit.errors import ConfigError, GapkitWarning, SpeciesError
 
 

@@ -1,0 +1,164 @@
+"""The many-body term of SOAP vectors."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from gapkit._check import positive
+from gapkit._parameters import Parametric
+from gapkit.atoms.frame import Frame
+from gapkit.atoms.neighbours import NeighbourList
+from gapkit.descriptors.base import Descriptor
+from gapkit.descriptors.basis import SoapBasis, soap_basis
+from gapkit.descriptors.dscribe import DscribeSoap
+from gapkit.descriptors.soap import Soap
+from gapkit.errors import ConfigError, DataError, nearest
+from gapkit.gp.term import SparseTerm
+from gapkit.kernels.base import Kernel
+from gapkit.kernels.polynomial import DotProduct
+from gapkit.model.sparse import choose_environments, shares
+from gapkit.model.terms import Arrays, Json, isolated_frame, require_species, species_of
+from gapkit.numerics.select import POOL_BYTES
+from gapkit.typing import FloatArray
+
+_log = logging.getLogger(__name__)
+
+
+class SoapTerm(Parametric):
+    """Many-body term: SOAP as dscribe defines it, with the kernel δ² (q·q')^ζ of unit vectors.
+
+    Parameters
+    ----------
+    soap
+        A `dscribe.descriptors.SOAP`, or its arguments in a dictionary; species that are left
+        out are those of the training data. None: chosen from the data.
+    zeta
+        Power ζ of the kernel, 1 … 16.
+    n_sparse
+        Number of sparse points over all central species (shared in proportion to the square
+        root of their abundance), or {symbol: number}. The isolated atom is one of them.
+    delta
+        Prior standard deviation δ of a local energy, eV.
+    method
+        How sparse points are chosen: ``farthest_point``, ``leverage`` (CUR), ``kmeans``,
+        ``uniform``; or a file: an .npy of descriptor values (one species), an .npz with one
+        array per symbol, or structures in any format that ASE reads, of which all
+        environments are taken.
+    quotas
+        {config_type: number or fraction} of the sparse points, to which the isolated atom is added.
+    engine
+        ``native``, ``dscribe`` (slow: numerical derivatives), or ``auto``: native wherever it
+        covers the options.
+    """
+
+    kind: ClassVar[str] = "soap"
+
+    def __init__(
+        self,
+        soap: Any = None,
+        *,
+        zeta: int = 4,
+        n_sparse: int | Mapping[str, int] = 1000,
+        delta: float = 1.0,
+        method: str | os.PathLike[str] = "farthest_point",
+        quotas: Mapping[str, float] | None = None,
+        engine: str = "auto",
+    ) -> None:
+        self.soap = soap
+        self.zeta = zeta
+        self.n_sparse = n_sparse
+        self.delta = delta
+        self.method = method
+        self.quotas = quotas
+        self.engine = engine
+
+    def descriptor(self, frames: Sequence[Frame]) -> Descriptor:
+        """The descriptor, with the species of the frames where none are given."""
+        if self.soap is None:
+            raise ConfigError(
+                "SoapTerm has no descriptor", fix="give a dscribe SOAP, its arguments, or no terms at all"
+            )
+        arguments: Any = self.soap
+        if isinstance(arguments, Mapping) and arguments.get("species") is None:
+            arguments = {**arguments, "species": [chemical_symbols[z] for z in species_of(frames)]}
+        return soap_descriptor(soap_basis(arguments), self.engine)
+
+    def choose(
+        self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES, n_jobs: int = 1
+    ) -> SparseTerm:
+        """Choose sparse points among the environments of the frames, of which `pool` bytes are looked at."""
+        kernel, delta = DotProduct(self.zeta), positive("SoapTerm.delta", self.delta, "eV")
+        descriptor = self.descriptor(frames)
+        require_species(descriptor.species, frames)
+        # the isolated atom is the first sparse point, so that its energy can be exact: one less is chosen
+        extra = 0 if self.quotas else 1
+        wanted = {c: max(1, n - extra) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
+        isolated = _isolated(descriptor)
+        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated, pool, n_jobs)
+        for channel, own in chosen.items():
+            width = isolated[channel].shape[1]
+            if own.x_ef.shape[1] != width:
+                what = f"the sparse points have {own.x_ef.shape[1]} features, the descriptor has {width}"
+                raise DataError(what, where=str(self.method), fix="make the file with the same SOAP arguments")
+        points = {c: descriptor.points(np.concatenate([isolated[c], own.x_ef])) for c, own in chosen.items()}
+        origins = {c: own.origins(len(isolated[c])) for c, own in chosen.items()}
+        return SparseTerm(name, descriptor, kernel, delta, points, origins)
+
+    def settings(self, fitted: SparseTerm) -> Json:
+        """The settings, with the descriptor spelt out."""
+        return {**self.get_params(deep=False), "soap": dict(_basis(fitted).arguments), "method": str(self.method)}
+
+    @staticmethod
+    def describe(fitted: SparseTerm, arrays: Arrays) -> Json:
+        """Basis, power of the kernel and engine."""
+        basis, kernel = _basis(fitted), fitted.kernel
+        if not isinstance(kernel, DotProduct):
+            raise TypeError(f"no schema for SOAP with the kernel {type(kernel).__name__}")
+        engine = "native" if isinstance(fitted.descriptor, Soap) else "dscribe"
+        arrays[f"{fitted.name}.alphas"], arrays[f"{fitted.name}.betas"] = basis.alphas_lk, basis.betas_lnk
+        return {"zeta": kernel.zeta, "engine": engine, "soap": dict(basis.arguments)}
+
+    @staticmethod
+    def build(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[Descriptor, Kernel]:
+        """The descriptor, without dscribe, and the kernel."""
+        name = entry["name"]
+        basis = SoapBasis.from_arguments(entry["soap"], arrays[f"{name}.alphas"], arrays[f"{name}.betas"])
+        return Soap(basis) if entry["engine"] == "native" else DscribeSoap(basis), DotProduct(entry["zeta"])
+
+
+def soap_descriptor(basis: SoapBasis, engine: str = "auto") -> Descriptor:
+    """The engine for a SOAP basis."""
+    if engine not in ("auto", "native", "dscribe"):
+        raise ConfigError(f"engine '{engine}' does not exist", fix=nearest(engine, ("auto", "native", "dscribe")))
+    covered = basis.arguments["rbf"] == "gto"
+    if engine == "native" and not covered:
+        raise ConfigError("the native engine has no polynomial basis", fix="use rbf='gto', or engine='auto'")
+    if engine == "dscribe" or not covered:
+        _log.info("SOAP is evaluated by dscribe with numerical derivatives: about a hundred times slower than gto")
+        return DscribeSoap(basis)
+    if not basis.smooth:
+        _log.warning("this SOAP does not vanish at its cutoff: forces jump; weighting 'poly' with r0 = r_cut mends it")
+    return Soap(basis)
+
+
+def _basis(fitted: SparseTerm) -> SoapBasis:
+    """The basis of a fitted SOAP term."""
+    if not isinstance(fitted.descriptor, (Soap, DscribeSoap)):
+        raise TypeError(f"{type(fitted.descriptor).__name__} is no SOAP")
+    return fitted.descriptor.basis
+
+
+def _isolated(descriptor: Descriptor) -> dict[tuple[int, ...], FloatArray]:
+    """Descriptor of the isolated atom of each channel; no row where it vanishes."""
+    rows = {}
+    for channel in descriptor.channels:
+        pairs = NeighbourList(descriptor.reach).pairs(isolated_frame(channel[0]))
+        x = descriptor.sites(descriptor.pairs_of(pairs, channel), channel).x_sd
+        rows[channel] = x[x.any(axis=1)]
+    return rows

@@ -1,0 +1,9 @@
+"""The kinds of term by their names in files: a new kind is one class, named here."""
+
+from __future__ import annotations
+
+from gapkit.model.pair_term import PairTerm
+from gapkit.model.soap_term import SoapTerm
+from gapkit.model.terms import Term
+
+TERM_KINDS: dict[str, type[Term]] = {term.kind: term for term in (PairTerm, SoapTerm)}
