@@ -9,6 +9,10 @@ from gapkit import errors
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import read_frames
+from gapkit.baselines.coulomb import Coulomb
+from gapkit.baselines.dispersion import Dispersion
+from gapkit.baselines.external import External, register_calculator
+from gapkit.baselines.zbl import ZBL
 from gapkit.calculator import GAPCalculator
 from gapkit.errors import (
     ConfigError,
@@ -20,6 +24,7 @@ from gapkit.errors import (
 )
 from gapkit.gp.calibration import Calibration, Scale
 from gapkit.gp.noise import Noise
+from gapkit.model.acsf_term import ACSFTerm
 from gapkit.model.committee import Committee
 from gapkit.model.evaluation import Evaluation, evaluate
 from gapkit.model.explanation import Explanation
@@ -28,6 +33,7 @@ from gapkit.model.pair_term import PairTerm
 from gapkit.model.prediction import Prediction
 from gapkit.model.residuals import Residuals
 from gapkit.model.soap_term import SoapTerm
+from gapkit.model.triplet_term import TripletTerm
 
 if TYPE_CHECKING:
     from gapkit.errors import NotFittedError
@@ -52,12 +58,17 @@ except PackageNotFoundError:  # a source tree that was not installed
 
 __all__ = [
     "GAP",
+    "ZBL",
+    "ACSFTerm",
     "Calibration",
     "Committee",
     "ConfigError",
+    "Coulomb",
     "DataError",
+    "Dispersion",
     "Evaluation",
     "Explanation",
+    "External",
     "Frame",
     "GAPCalculator",
     "GapkitError",
@@ -72,8 +83,10 @@ __all__ = [
     "Scale",
     "SoapTerm",
     "SpeciesError",
+    "TripletTerm",
     "__version__",
     "evaluate",
     "load",
     "read_frames",
+    "register_calculator",
 ]

@@ -95,6 +95,12 @@ def fitted() -> GAP:
 
 
 @lru_cache(maxsize=1)
+def unguarded() -> GAP:
+    """The same without a repulsion of atoms that are closer than those of `frames()`."""
+    return model(baselines=[]).fit(frames())
+
+
+@lru_cache(maxsize=1)
 def fitted_two() -> GAP:
     """`model()` fitted to `two_species()`: shared, so not to be changed."""
     return model().fit(two_species())

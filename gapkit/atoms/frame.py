@@ -38,6 +38,7 @@ class Frame:
     sigma : kind -> σ that replaces the one of `Noise`, in its units: energy eV and stress (virial) eV, both per
         atom and multiplied by √N when used; forces eV/Å, never scaled.
     force_sigma_e : (N,) eV/Å, σ of each atom's force components; wins over ``sigma["forces"]``.
+    charges_e : (N,) e, charges that the structure brings for electrostatics; None without.
     where : file and frame, for messages.
 
     Raises
@@ -60,6 +61,7 @@ class Frame:
     force_mask_e: BoolArray | None = None
     sigma: Mapping[Kind, float] = field(default_factory=dict)
     force_sigma_e: FloatArray | None = None
+    charges_e: FloatArray | None = None
     where: str = ""
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ class Frame:
         self._own("positions_ec", (n_atoms, 3), fix)
         self._own("cell_cc", (3, 3), fix)
         self._own("pbc_c", (3,), fix, np.bool_)
+        self._own("charges_e", (n_atoms,), fix)
         self._check_cell()
         self._check_distances()
         self._check_labels()
@@ -91,7 +94,8 @@ class Frame:
         """64 bits of the structure and its labels, by which a model knows its training frames again."""
         digest = hashlib.sha256()
         labels = np.array([]) if self.energy is None else np.array([self.energy])
-        for array in (self.numbers_e, self.positions_ec, self.cell_cc, self.pbc_c, labels, self.forces_ec):
+        structure = (self.numbers_e, self.positions_ec, self.cell_cc, self.pbc_c)
+        for array in (*structure, labels, self.forces_ec, self.charges_e):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return int.from_bytes(digest.digest()[:8], "big")

@@ -24,7 +24,7 @@ _PLAIN: Final = {
     "stress": ("stress",),
     "virial": ("virial", "virials"),
 }
-_PER_ATOM: Final = frozenset({"forces", "force_atom_sigma", "force_mask"})
+_PER_ATOM: Final = frozenset({"forces", "force_atom_sigma", "force_mask", "charges"})
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Keys:
     energy_sigma, force_sigma, virial_sigma : per-frame σ, eV, eV/Å, eV; they replace those of `Noise`.
     force_atom_sigma : (N,) per-atom σ of the force components, eV/Å.
     force_mask : (N,) logical; as in gap_fit True *leaves out* the forces on the atom.
+    charges : (N,) e, charges of the atoms for `Coulomb("initial_charges")`; a part of the structure, and no label.
     sigma_per_atom : unit of energy_sigma and virial_sigma.
 
     Notes
@@ -65,6 +66,7 @@ class Keys:
     virial_sigma: str = "virial_sigma"
     force_atom_sigma: str = "force_atom_sigma"
     force_mask: str = "force_mask"
+    charges: str = "initial_charges"
     sigma_per_atom: bool = False
 
     def __post_init__(self) -> None:
@@ -108,7 +110,7 @@ class Keys:
         return [(name, value) for name, value in found if value is not None]
 
     def find_extra(self, atoms: Atoms, label: str) -> Any:
-        """Value of the group, a σ or the mask; None if the frame has none."""
+        """Value of the group, a σ, the mask or the charges; None if the frame has none."""
         return _shelf(atoms, label).get(getattr(self, label))
 
 

@@ -40,7 +40,7 @@ def to_frame(atoms: Atoms, *, keys: Keys = USUAL_KEYS, where: str = "", labels: 
     where
         File and frame, for messages.
     labels
-        False skips all labels, for prediction; the structure itself is always checked.
+        False skips all labels, for prediction; the structure itself, with its charges, is always read and checked.
 
     Raises
     ------
@@ -125,6 +125,7 @@ def _read(atoms: Atoms, keys: Keys, where: str, labels: bool, notes: _Notes) -> 
         "positions_ec": atoms.positions,
         "cell_cc": atoms.cell.array,
         "pbc_c": atoms.pbc,
+        "charges_e": keys.find_extra(atoms, "charges"),
         "where": where,
     }
     if not labels:

@@ -52,6 +52,8 @@ class Contribution:
 class Baseline(Protocol):
     """Known physics. The constructor stores settings; a model keeps what `prepared` returns.
 
+    Energies are relative to isolated atoms: one atom alone, which is not periodic, has none.
+
     Attributes
     ----------
     kind
@@ -59,6 +61,11 @@ class Baseline(Protocol):
     """
 
     kind: ClassVar[str]
+
+    @property
+    def reach(self) -> float:
+        """Distance up to which `evaluate` needs neighbour pairs, Å; infinite where neighbour pairs do not help."""
+        ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Settings as JSON types; the class called with them is the same baseline."""
@@ -81,7 +88,7 @@ class Baseline(Protocol):
         kinds
             Any of energy, forces and stress; the energy is always there.
         pairs
-            Neighbour pairs of the structure, all up to some distance, that may serve; None for none.
+            All neighbour pairs of the structure up to at least `reach`; None where they are not at hand.
 
         Raises
         ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -76,6 +76,12 @@ def isolated_energies(frames: Sequence[Frame], given: Mapping[str | int, float] 
         e0 |= fitted
         warnings.warn(f"{remark} {_FIX}", GapkitWarning, stacklevel=2)
     return dict(sorted(e0.items()))
+
+
+def not_isolated(frames: Iterable[Frame], given: Mapping[str | int, float] | None = None) -> set[int]:
+    """Elements whose e0 `isolated_energies` takes from least squares: neither given, nor alone in a frame."""
+    alone = {int(f.numbers_e[0]) for f in frames if f.energy is not None and is_isolated(f)}
+    return {int(z) for f in frames for z in np.unique(f.numbers_e)} - alone - _read_given(given or {}).keys()
 
 
 def reference_energy(numbers_e: IntArray, e0: Mapping[int, float], where: str = "") -> float:

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from gapkit import ConfigError, Keys, PairTerm, SoapTerm
+from gapkit import ConfigError, Keys
 from gapkit._check import memory, positive, threads, whole
+from gapkit.descriptors.symmetry import PARAMETERS
 from gapkit.errors import nearest
+from gapkit.model.baseline_kinds import BASELINE_KINDS
+from gapkit.model.term_kinds import TERM_KINDS
 from gapkit.typing import KINDS, Kind
 
 if sys.version_info >= (3, 11):
@@ -26,10 +29,13 @@ else:
 Table = Mapping[str, Any]
 Sigmas = Mapping[Kind, float | None]
 
-TERMS: dict[str, type[SoapTerm] | type[PairTerm]] = {"soap": SoapTerm, "pair": PairTerm}
+TERMS: dict[str, Any] = dict(TERM_KINDS)
 """Types of term and the classes whose arguments they take."""
 
-_TOP = ("terms", "noise", "keys", "e0", "seed", "jobs", "max_memory")
+BASELINES: dict[str, Any] = dict(BASELINE_KINDS)
+"""The same of baselines."""
+
+_TOP = ("terms", "baselines", "noise", "keys", "e0", "seed", "jobs", "max_memory")
 _WEIGHTING = ("function", "r0", "c", "d", "m", "w0")
 _COMPRESSION = ("mode", "species_weighting")
 
@@ -44,6 +50,8 @@ class Config:
         The file, for messages; empty without one.
     terms
         One table per term, its keys checked; None: chosen from the data.
+    baselines
+        One table per baseline, its keys checked; None: the default.
     noise, groups
         σ by kind, and by config_type and kind; None leaves a kind out.
     keys
@@ -56,6 +64,7 @@ class Config:
 
     path: str = ""
     terms: tuple[Table, ...] | None = None
+    baselines: tuple[Table, ...] | None = None
     noise: Sigmas = field(default_factory=dict)
     groups: Mapping[str, Sigmas] = field(default_factory=dict)
     keys: Keys = field(default_factory=Keys)
@@ -84,6 +93,7 @@ def read_config(path: str | None) -> Config:
         return Config(
             path=path,
             terms=_terms(document["terms"]) if "terms" in document else None,
+            baselines=_baselines(document["baselines"]) if "baselines" in document else None,
             noise=_sigmas({k: v for k, v in noise.items() if k != "groups"}, "noise"),
             groups={g: _sigmas(_table(groups, g, f"noise.groups.{g}"), f"noise.groups.{g}") for g in groups},
             keys=_keys(_table(document, "keys")),
@@ -117,13 +127,13 @@ def _parse(path: Path) -> Table:
         raise ConfigError("the configuration file is not text in UTF-8", fix="save it as UTF-8") from error
 
 
-def _known(table: Table, valid: Iterable[str], place: str, elsewhere: Iterable[str] = ()) -> None:
-    """ConfigError for the first key that is not valid, with the nearest one; `elsewhere`: those of [terms.soap]."""
-    valid, below = list(valid), list(elsewhere)
+def _known(table: Table, valid: Iterable[str], place: str, elsewhere: Iterable[str] = (), below: str = "") -> None:
+    """ConfigError for the first key that is not valid, with the nearest one; `elsewhere`: those of [terms.`below`]."""
+    valid, elsewhere = list(valid), list(elsewhere)
     for key in table:
         if key not in valid:
             moved = "write it above the first table; " if key in _TOP else ""
-            moved = "write it below [terms.soap]; " if key in below else moved
+            moved = f"write it below [terms.{below}]; " if key in elsewhere else moved
             raise ConfigError(f"unknown key '{key}' {place}", fix=moved + nearest(key, valid))
 
 
@@ -141,19 +151,51 @@ def _amount(value: Any) -> Any:
 
 
 def _terms(value: Any) -> tuple[Table, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(table, Mapping) for table in value):
-        fix = '[[terms]] in double brackets, then type = "soap" or type = "pair"; leave it out for default terms'
-        raise ConfigError("'terms' is not a list of tables", fix=f"write {fix}")
+    tables = _typed(value, "terms", TERMS)
+    if not tables:
+        fix = '[[terms]] in double brackets, then type = "soap", "pair", "triplet" or "acsf"'
+        raise ConfigError("'terms' is not a list of tables", fix=f"write {fix}; leave it out for default terms")
+    for k, table in enumerate(tables, 1):
+        kind = table["type"]
+        inner = _arguments(kind)
+        place = f"in [[terms]] number {k} ({kind})"
+        _known(table, ("type", *TERMS[kind]().get_params(deep=False)), place, inner, kind)
+        if inner and kind in table:
+            own = _table(table, kind, f"terms.{kind}")
+            _known(own, inner, f"in [terms.{kind}]")
+            if kind == "soap":
+                _check_soap(own)
+    return tables
+
+
+def _baselines(value: Any) -> tuple[Table, ...]:
+    tables = _typed(value, "baselines", BASELINES)
+    for k, table in enumerate(tables, 1):
+        arguments = inspect.signature(BASELINES[table["type"]]).parameters
+        place = f"in [[baselines]] number {k} ({table['type']})"
+        _known(table, ("type", *arguments), place)
+        for name, argument in arguments.items():
+            if argument.default is argument.empty and name not in table:
+                raise ConfigError(f"'{name}' is missing {place}", fix=f"write {name} = … below [[baselines]]")
+    return tables
+
+
+def _typed(value: Any, name: str, kinds: Mapping[str, Any]) -> tuple[Table, ...]:
+    """A list of tables, each with the type of something that exists."""
+    if not isinstance(value, list) or not all(isinstance(table, Mapping) for table in value):
+        types = " or ".join(f'"{kind}"' for kind in kinds)
+        fix = f"write [[{name}]] in double brackets, then type = {types}; leave it out for the default"
+        raise ConfigError(f"'{name}' is not a list of tables", fix=fix)
     for k, table in enumerate(value, 1):
-        place = f"in [[terms]] number {k}"
-        if not isinstance(table.get("type"), str) or table["type"] not in TERMS:
+        if not isinstance(table.get("type"), str) or table["type"] not in kinds:
             given = f"type {table['type']!r} is unknown" if "type" in table else "the type is missing"
-            raise ConfigError(f"{given} {place}", fix=nearest(str(table.get("type", "")), TERMS))
-        kind, inner = table["type"], _soap_arguments() if table["type"] == "soap" else []
-        _known(table, ("type", *TERMS[kind]().get_params(deep=False)), f"{place} ({kind})", inner)
-        if "soap" in table:
-            _check_soap(_table(table, "soap", "terms.soap"))
+            raise ConfigError(f"{given} in [[{name}]] number {k}", fix=nearest(str(table.get("type", "")), kinds))
     return tuple(value)
+
+
+def _arguments(kind: str) -> list[str]:
+    """Keys of the table [terms.soap] or [terms.acsf]; none for other types."""
+    return {"soap": _soap_arguments, "acsf": lambda: [*PARAMETERS, "species"]}.get(kind, list)()
 
 
 def _soap_arguments() -> list[str]:
@@ -164,7 +206,6 @@ def _soap_arguments() -> list[str]:
 
 def _check_soap(soap: Table) -> None:
     """Names only: values are checked by dscribe itself."""
-    _known(soap, _soap_arguments(), "in [terms.soap]")
     for name, valid in {"weighting": _WEIGHTING, "compression": _COMPRESSION}.items():
         _known(_table(soap, name, f"terms.soap.{name}"), valid, f"in [terms.soap.{name}]")
 

@@ -14,6 +14,7 @@ from gapkit.cli.output import size_of
 from gapkit.cli.plan import SIGMA_UNITS
 from gapkit.cli.report import columns, plain
 from gapkit.model.archive import read
+from gapkit.model.known import named
 from gapkit.typing import KINDS, Kind
 
 _RESIDUAL_UNITS: Final[dict[Kind, tuple[str, float]]] = {
@@ -23,12 +24,15 @@ _RESIDUAL_UNITS: Final[dict[Kind, tuple[str, float]]] = {
 }
 _SHOWN: Final[dict[str, list[tuple[str, ...]]]] = {
     "pair": [("r_cut", "width", "theta", "delta")],
+    "triplet": [("r_cut", "width", "theta", "delta")],
+    "acsf": [("r_cut", "theta", "delta"), ("g2_params", "g3_params", "g4_params", "g5_params")],
     "soap": [
         ("r_cut", "n_max", "l_max", "sigma", "zeta", "delta"),
         ("rbf", "weighting", "compression", "engine"),
     ],
 }
 """Settings of a term that are shown, line by line."""
+_MANY: Final = 6
 _UNITS: Final = {"r_cut": " Å", "width": " Å", "theta": " Å", "sigma": " Å", "delta": " eV"}
 
 
@@ -47,7 +51,9 @@ def run(arguments: argparse.Namespace) -> None:
         ("calibration", _calibration(model)),
         ("data", "kept, `refit` works" if document["rows"] else "not kept, `refit` needs a file of fit --keep-data"),
     ]
-    lines = [*columns(head, left=2), "", "terms"]
+    lines = [*columns(head, left=2), "", "baselines and terms"]
+    for name, baseline in named(model.state_.baselines):
+        lines.append(f"  {name:9}{_baseline(baseline.get_params(deep=False))}")
     for entry in document["terms"]:
         lines += [f"  {line}" for line in _term(entry, arrays)]
     lines += ["", "residuals of the fit (rms; energy and virial divided by sqrt(N), as sigma is)", *_residuals(model)]
@@ -80,17 +86,39 @@ def _calibration(model: GAP) -> str:
 
 def _term(entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> Iterator[str]:
     """Settings of a term, then its sparse points per channel."""
-    settings = {**entry.get("soap", {}), **entry}
-    for k, names in enumerate(_SHOWN[entry["type"]]):
-        shown = {name: settings[name] for name in names if settings[name] is not None}
-        text = ", ".join(f"{name} {plain(value)}{_UNITS.get(name, '')}" for name, value in shown.items())
-        yield f"{entry['name'] if k == 0 else '':7}{text}"
+    kind = entry["type"]
+    settings = {**entry.get(kind, {}), **entry}
+    for k, names in enumerate(_SHOWN[kind]):
+        text = ", ".join(_setting(kind, name, settings[name]) for name in names if settings[name] is not None)
+        if text:
+            yield f"{entry['name'] if k == 0 else '':9}{text}"
     for channel in entry["channels"]:
         label = "-".join(channel["species"])
         n_points, rank = arrays[f"{entry['name']}.{label}.points"].shape
         mapping = arrays.get(f"{entry['name']}.{label}.map")
         space = f"{rank} features, not projected" if mapping is None else f"rank {rank} of {len(mapping)} features"
-        yield f"{'':7}{label}: {n_points} sparse points" + (f", {space}" if entry["type"] == "soap" else "")
+        space = {"soap": f", {space}", "acsf": f", {rank} features"}.get(kind, "")
+        yield f"{'':9}{label}: {n_points} sparse points{space}"
+
+
+def _baseline(settings: Mapping[str, Any]) -> str:
+    """Settings of a baseline in one line; tables of many pairs of elements by their range."""
+    texts = []
+    for name, value in sorted(settings.items()):
+        if isinstance(value, Mapping) and len(value) > _MANY:
+            numbers = [float(x) for x in value.values()]
+            texts.append(f"{name} {min(numbers):.3g} to {max(numbers):.3g} for {len(value)} pairs")
+        elif value is not None:
+            texts.append(f"{name} {plain(value)}")
+    return ", ".join(texts)
+
+
+def _setting(kind: str, name: str, value: Any) -> str:
+    """A setting and its value: theta 0.8 Å; 11 G2 functions; the theta of symmetry functions has no unit."""
+    if name.endswith("_params"):
+        return f"{len(value)} {name.removesuffix('_params').upper()}"
+    unit = "" if (kind, name) == ("acsf", "theta") else _UNITS.get(name, "")
+    return f"{name} {plain(value)}{unit}"
 
 
 def _residuals(model: GAP) -> list[str]:

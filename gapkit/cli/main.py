@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from gapkit import Noise, __version__
 from gapkit._check import memory
-from gapkit.cli import calibrate, evaluate, fit, info, md
+from gapkit.cli import calibrate, evaluate, extend, fit, info, md
 from gapkit.cli.messages import complain, messages
 from gapkit.errors import ConfigError, GapkitError
 from gapkit.model.defaults import default_terms
@@ -20,6 +20,7 @@ _EPILOG = """\
 examples:
   gapkit fit train.xyz -o si.gap                        everything chosen from the data
   gapkit evaluate si.gap test.xyz --plot parity.png     errors on structures that it has not seen
+  gapkit extend si.gap more.xyz -o more.gap             new data, new elements, another functional
   gapkit calibrate si.gap new.xyz                       sigma that agree with errors, stored in si.gap
   gapkit md si.gap si.xyz --temperature 600 --steps 10000 --flag 0.15 -o traj.xyz
   gapkit info si.gap                                    what the file holds
@@ -67,6 +68,9 @@ configuration file (TOML; command-line options win over it; every table and key 
   type = "pair"               # r_cut (Å), n_sparse, theta (Å), width (Å), delta (eV)
   r_cut = 5.0
   [[terms]]
+  type = "triplet"            # r_cut (Å), n_sparse, theta (Å, or three of them), width (Å), delta (eV)
+  r_cut = 3.5
+  [[terms]]
   type = "soap"               # zeta, n_sparse (number, or {Si = 500}), delta (eV), method, quotas, engine
   zeta = 4
   [terms.soap]                # dscribe's own arguments; chosen from the data without this table
@@ -75,6 +79,14 @@ configuration file (TOML; command-line options win over it; every table and key 
   l_max = 6
   sigma = 0.5
   weighting = {function = "poly", r0 = 5.0, c = 1.0, m = 1.0}
+  [[terms]]
+  type = "acsf"               # n_sparse (number, or {Si = 500}), theta, delta (eV), method
+  [terms.acsf]                # dscribe's own arguments; functions are chosen for r_cut where none are given
+  r_cut = 5.0
+  g2_params = [[1.0, 2.0]]    # g3_params, g4_params, g5_params
+  [[baselines]]               # known physics; these replace the default, a "zbl" repulsion of close atoms
+  type = "coulomb"            # charges ({Na = 1, Cl = -1}, "oxidation", "initial_charges"), scale (or "fit"), excess,
+  charges = "oxidation"       #   width (Å), vacuum (Å); also "zbl", "dispersion" (functional), "external" (name)
   [noise]                     # eV/atom, eV/Å, eV/atom; "none" leaves a kind out
   energy = 0.001
   [noise.groups.Surface]      # for one config_type
@@ -87,6 +99,19 @@ configuration file (TOML; command-line options win over it; every table and key 
 --r-cut, --n-max, --l-max, --zeta and --n-sparse set the SOAP term; if the configuration file has several, or
 none, they are refused. --r-cut also moves r0 of a "poly" weighting that ended at the old cutoff, and without
 [[terms]] it also sets the cutoff of the pair term.
+"""
+
+
+_EXTEND_EPILOG = """\
+examples:
+  gapkit extend si.gap surfaces.xyz -o more.gap
+  gapkit extend mo.gap alloy.xyz -o mota.gap --n-sparse 600         a new element; the old frames are not needed
+  gapkit extend pbe.gap scan.xyz -o scan.gap --fine-tune            few labels of another functional
+
+The old sparse points stay. The old data count through what the model knows of them: their compressed rows if it was
+fitted with --keep-data, else its posterior; with --old-frames they are read again, which is a fresh fit on all points.
+With --fine-tune the model is the prior mean of the new energy surface; energies alone are enough.
+[keys] and [e0] of the configuration file are those of the new frames. A calibration is dropped.
 """
 
 
@@ -186,6 +211,21 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
 
 
+def _add_extend(commands: Any) -> None:
+    parser = _command(commands, extend, _EXTEND_EPILOG)
+    parser.add_argument("model", metavar="MODEL.gap", help="model file")
+    parser.add_argument("frames", nargs="+", metavar="NEW.xyz", help="labelled structures that are not in the fit")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.gap", help="model file to write")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--old-frames", nargs="+", default=[], metavar="OLD.xyz", help="all frames of the fit")
+    how.add_argument("--fine-tune", action="store_true", help="the labels are of another reference method")
+    parser.add_argument("--n-sparse", type=_number(1), metavar="N", help="new sparse points [from those it has]")
+    parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] and [e0] are used")
+    parser.add_argument("--keep-data", action="store_true", help="store what GAP.refit needs, for other sigmas later")
+    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
+    parser.add_argument("--seed", type=_number(0), default=0, metavar="K", help="of the choice of sparse points [0]")
+
+
 def _add_calibrate(commands: Any) -> None:
     parser = _command(commands, calibrate, _CALIBRATE_EPILOG)
     parser.add_argument("model", metavar="MODEL.gap", help="model file")
@@ -235,7 +275,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gapkit {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for add in (_add_fit, _add_evaluate, _add_calibrate, _add_md, _add_info):
+    for add in (_add_fit, _add_evaluate, _add_extend, _add_calibrate, _add_md, _add_info):
         add(commands)
     return parser
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit import GAP, ConfigError, Frame, Noise, PairTerm, SoapTerm
+from gapkit import GAP, ConfigError, Frame, Noise, SoapTerm
 from gapkit.baselines.isolated import is_isolated, isolated_energies
-from gapkit.cli.config import TERMS, Config, Table, of_file
+from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
 from gapkit.cli.report import plain
 from gapkit.errors import nearest
 from gapkit.model.defaults import CUTOFFS, NEIGHBOURS, default_terms
@@ -54,6 +54,7 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
     """
     terms, choices = _terms(frames, config, options)
     noise, of_noise = _noise(frames, config, options)
+    baselines, of_baselines = _baselines(config)
     e0, of_e0 = _e0(frames, config)
     seed, why_seed = _pick("seed", options, config, 0)
     jobs, why_jobs = _pick("jobs", options, config, default_jobs())
@@ -62,8 +63,8 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
     ceiling, why_ceiling = _pick("max_memory", options, config, None)
     if ceiling is not None:
         last.append(Choice("max_memory", str(ceiling), why_ceiling))
-    model = GAP(terms, noise, e0=e0, n_jobs=jobs, max_memory=ceiling)
-    return Plan(model, seed, [*choices, *of_noise, *of_e0, *last])
+    model = GAP(terms, noise, baselines=baselines, e0=e0, n_jobs=jobs, max_memory=ceiling)
+    return Plan(model, seed, [*choices, *of_baselines, *of_noise, *of_e0, *last])
 
 
 def default_jobs() -> int:
@@ -88,7 +89,7 @@ def flag(name: str) -> str:
 
 def _terms(
     frames: Sequence[Frame], config: Config, options: Mapping[str, Any]
-) -> tuple[list[PairTerm | SoapTerm], list[Choice]]:
+) -> tuple[list[Any], list[Choice]]:
     given = {name: options[name] for name in SOAP_OPTIONS if name in options}
     if config.terms is None:
         return _default_terms(frames, given)
@@ -104,7 +105,7 @@ def _terms(
     return terms, choices
 
 
-def _default_terms(frames: Sequence[Frame], given: Mapping[str, Any]) -> tuple[list[PairTerm | SoapTerm], list[Choice]]:
+def _default_terms(frames: Sequence[Frame], given: Mapping[str, Any]) -> tuple[list[Any], list[Choice]]:
     terms = list(default_terms(frames, **given))
     soap = next(term for term in terms if isinstance(term, SoapTerm))
     units = {"r_cut": " Å", "sigma": " Å"}
@@ -118,7 +119,7 @@ def _default_terms(frames: Sequence[Frame], given: Mapping[str, Any]) -> tuple[l
         value = soap.soap[name] if name in soap.soap else getattr(soap, name)
         why = flag(name) if name in given else reasons.get(name, DEFAULT)
         choices.append(Choice(name, f"{value:g}{units.get(name, '')}", why))
-    return [term for term in terms if isinstance(term, (PairTerm, SoapTerm))], choices
+    return terms, choices
 
 
 def _require_one_soap(config: Config, given: Mapping[str, Any]) -> None:
@@ -129,7 +130,7 @@ def _require_one_soap(config: Config, given: Mapping[str, Any]) -> None:
         raise ConfigError(what, where=config.path, fix="leave the option out and set the value in the file")
 
 
-def _term(table: Table, given: Mapping[str, Any], frames: Sequence[Frame]) -> PairTerm | SoapTerm:
+def _term(table: Table, given: Mapping[str, Any], frames: Sequence[Frame]) -> Any:
     """The term of one table, with the options put over it."""
     arguments = {name: value for name, value in table.items() if name != "type"}
     if table["type"] == "soap":
@@ -153,7 +154,7 @@ def _merged(soap: Table, given: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _describe(term: PairTerm | SoapTerm) -> str:
+def _describe(term: Any) -> str:
     """Settings of a term in one line; those that are None are left out."""
     settings = term.get_params(deep=False)
     settings = {**(settings.pop("soap", None) or {}), **settings}
@@ -195,9 +196,23 @@ def sigma_text(sigma: float | None, kind: Kind) -> str:
     return "left out" if sigma is None else f"{sigma:g} {SIGMA_UNITS[kind]}"
 
 
+def _baselines(config: Config) -> tuple[list[Any] | None, list[Choice]]:
+    if config.baselines is None:
+        return None, [Choice("baselines", "zbl, below the shortest distances of the data", DEFAULT)]
+    made, choices = [], []
+    for table in config.baselines:
+        with of_file(config.path):
+            made.append(BASELINES[table["type"]](**{name: value for name, value in table.items() if name != "type"}))
+        choices.append(Choice("baseline", f"{table['type']}: {_describe(made[-1])}", config.path))
+    return made, choices or [Choice("baselines", "none", config.path)]
+
+
 def _e0(frames: Sequence[Frame], config: Config) -> tuple[dict[str | int, float], list[Choice]]:
     """Energies of isolated atoms, as the fit itself would find them."""
     symbols: dict[str | int, float] = dict(config.e0.items())
+    if config.baselines:  # least squares see what these leave of the energies
+        text = ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in config.e0.items())
+        return symbols, [Choice("e0", f"{text} eV", config.path)] if text else []
     e0 = isolated_energies(frames, symbols)
     given = {atomic_numbers[symbol] for symbol in config.e0}
     alone = {int(f.numbers_e[0]) for f in frames if f.energy is not None and is_isolated(f)}

@@ -169,6 +169,15 @@ def together(descriptor: Descriptor, pairs: Pairs, n_energies: int = 1) -> Toget
     return Apart(descriptor, pairs, n_energies) if make is None else make(pairs, n_energies)
 
 
+def sites_of(descriptor: Descriptor, n_neighbours: float) -> float:
+    """Number of sites of a centre with so many neighbours in reach, for bounds on memory: one.
+
+    A descriptor with sites in greater number, such as triangles, has a method ``sites_of(n_neighbours)``.
+    """
+    count = getattr(descriptor, "sites_of", None)
+    return 1.0 if count is None else float(count(n_neighbours))
+
+
 def whole(descriptor: Descriptor) -> Any:
     """What `sites` takes for features and Jacobians in the full space, when no sparse point may project them.
 

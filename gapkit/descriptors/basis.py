@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit.atoms.neighbours import Pairs
 from gapkit.errors import ConfigError
 from gapkit.numerics.cutoff import weight_at_centre
 from gapkit.numerics.radial import GaussianOverlap
@@ -39,6 +38,8 @@ class SoapBasis:
         Atomic numbers, ascending.
     alphas_lk, betas_lnk
         Primitive exponents (Å⁻²) and orthonormalisation; empty for the polynomial basis.
+    embedding_sk
+        Vectors u_Z that mix the densities of S species to K channels, c^k = Σ_Z u_kZ c^Z; None: each is its own.
     """
 
     arguments: Mapping[str, Any]
@@ -52,6 +53,7 @@ class SoapBasis:
     species_weights: tuple[float, ...]
     alphas_lk: FloatArray = field(repr=False)
     betas_lnk: FloatArray = field(repr=False)
+    embedding_sk: FloatArray | None = None
 
     @classmethod
     def of(cls, soap: SOAP) -> SoapBasis:
@@ -104,6 +106,13 @@ class SoapBasis:
             betas_lnk,
         )
 
+    def embedded(self, embedding_sk: FloatArray) -> SoapBasis:
+        """The same with the densities of S species mixed to K channels; ConfigError with a compression."""
+        if self.mode != "off":
+            what = f"an embedding and the compression '{self.mode}' both mix species"
+            raise ConfigError(what, fix="leave the compression out, or the embedding")
+        return replace(self, embedding_sk=embedding_sk)
+
     @property
     def eta(self) -> float:
         """Exponent 1/(2σ²) of the atomic density, Å⁻²."""
@@ -126,9 +135,18 @@ class SoapBasis:
         return fades and self.centre_weight > 0.0
 
     @property
-    def n_channels(self) -> int:
-        """Number S of density species: one for mu2, else one per element."""
+    def n_densities(self) -> int:
+        """Number S of densities that neighbours add up to: one for mu2, else one per element."""
         return 1 if self.mode == "mu2" else len(self.species)
+
+    @property
+    def n_channels(self) -> int:
+        """Number K of channels whose products are the spectrum: the densities, or what they are mixed to."""
+        return self.n_densities if self.embedding_sk is None else self.embedding_sk.shape[1]
+
+    def of_densities(self, values_kx: FloatArray) -> FloatArray:
+        """Gradients by the channels, shape (…, K, X), as those by the densities, shape (…, S, X)."""
+        return values_kx if self.embedding_sk is None else self.embedding_sk @ values_kx
 
     @cached_property
     def centre_weight(self) -> float:
@@ -215,7 +233,7 @@ class SoapBasis:
     def unfolding(self) -> tuple[IntArray, FloatArray]:
         """Gather index (into F features sorted by l, and one zero) and factors that turn ∂E/∂p into ∂E/∂c.
 
-        Shapes (l_max+1, S·n, B) and (F,): with H_l[a, b] = (factor · g)[index], ∂E/∂c_a = Σ_b H_l[a, b] c_b
+        Shapes (l_max+1, K·n, B) and (F,): with H_l[a, b] = (factor · g)[index], ∂E/∂c_a = Σ_b H_l[a, b] c_b
         over the partners b: the channels themselves, or for ``mu1nu1`` the n sums and then the channels.
         """
         n, width = self.n_max, self.n_channels * self.n_max
@@ -230,32 +248,6 @@ class SoapBasis:
         for s in range(self.n_channels):
             index[l, s * n + b, sums + a] = feature
         return index, np.ones(self.n_features)
-
-
-class CentredOnAtoms:
-    """What the engines of a SOAP have in common: one channel per central species."""
-
-    def __init__(self, basis: SoapBasis) -> None:
-        self.basis = basis
-
-    @property
-    def reach(self) -> float:
-        """Largest distance at which a neighbour counts, Å."""
-        return self.basis.reach
-
-    @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers, ascending."""
-        return self.basis.species
-
-    @property
-    def channels(self) -> Sequence[tuple[int, ...]]:
-        """One channel per central species."""
-        return [(z,) for z in self.basis.species]
-
-    def pairs_of(self, pairs: Pairs, channel: tuple[int, ...]) -> Pairs:
-        """The pairs of centres of one species, inside the reach."""
-        return pairs.of_species(channel[0]).within(self.reach)
 
 
 def soap_basis(soap: SOAP | Mapping[str, Any]) -> SoapBasis:

@@ -15,7 +15,8 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.basis import CentredOnAtoms, SoapBasis
+from gapkit.descriptors.basis import SoapBasis
+from gapkit.descriptors.centred import CentredOnAtoms
 from gapkit.typing import FloatArray, IntArray
 
 Channel = tuple[int, ...]

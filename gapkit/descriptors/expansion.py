@@ -2,6 +2,8 @@
 
     c_nlm = Σ_j w(r_j) r_j^l R_nl(r_j) Y_lm(r̂_j)
 
+for the neighbours of each species; an embedding mixes these sums, which are linear, on the centres.
+
 Everything that belongs to pairs is kept as rows over a flat axis of padded pairs (G groups of
 one centre and one neighbour species, P slots each), so that each contraction is a small GEMM
 and each elementwise step runs over contiguous memory. The gradient of r^l Y_lm is a fixed linear
@@ -112,7 +114,7 @@ class Expansion:
     Attributes
     ----------
     density
-        c per l, each of shape (E, S, n_max, 2l+1), times the square root of dscribe's prefactor.
+        c per l, each of shape (E, K, n_max, 2l+1), times the square root of dscribe's prefactor.
     """
 
     def __init__(self, basis: SoapBasis, pairs: Pairs, mixed: bool = False) -> None:
@@ -122,7 +124,7 @@ class Expansion:
 
     def _fill_buckets(self, mixed: bool) -> list[Bucket]:
         """Group the pairs by centre and neighbour species, and the groups by size."""
-        basis, pairs, n_species = self.basis, self.pairs, self.basis.n_channels
+        basis, pairs, n_species = self.basis, self.pairs, self.basis.n_densities
         group_p = pairs.e_p
         order_p = None
         if n_species > 1:
@@ -177,7 +179,7 @@ class Expansion:
 
     def _density(self) -> list[FloatArray]:
         basis, n_centres = self.basis, len(self.pairs.centres_e)
-        density = [np.zeros((n_centres, basis.n_channels, basis.n_max, 2 * l + 1)) for l in range(basis.l_max + 1)]
+        density = [np.zeros((n_centres, basis.n_densities, basis.n_max, 2 * l + 1)) for l in range(basis.l_max + 1)]
         for bucket in self.buckets:
             scratch = aligned(basis.n_max, len(bucket.pair_g))
             for l, c in enumerate(density):
@@ -185,12 +187,18 @@ class Expansion:
         kind = basis.index_of(self.pairs.numbers_e[self.pairs.centres_e])
         at_zero = basis.mixing_lnk[0].sum(axis=1) * basis.centre_weight / np.sqrt(4.0 * np.pi)
         own = np.asarray(basis.species_weights)[kind][:, None] * at_zero
-        density[0][np.arange(n_centres), kind if basis.n_channels > 1 else 0, :, 0] += own
-        return density
+        density[0][np.arange(n_centres), kind if basis.n_densities > 1 else 0, :, 0] += own
+        if basis.embedding_sk is None:
+            return density
+        mixed = [basis.embedding_sk.T @ c.reshape(n_centres, basis.n_densities, -1) for c in density]
+        return [c.reshape(n_centres, -1, basis.n_max, 2 * l + 1) for l, c in enumerate(mixed)]
 
     def contract(self, gc: Sequence[FloatArray]) -> FloatArray:
         """∂E/∂r of every pair, shape (P, 3), from ∂E/∂c per l, each of the density's shape."""
-        gradient_pc = np.zeros((len(self.pairs.e_p), 3))
+        gradient_pc, shape = np.zeros((len(self.pairs.e_p), 3)), (self.basis.n_densities, self.basis.n_max)
+        if self.basis.embedding_sk is not None:
+            spread = [self.basis.of_densities(g.reshape(*g.shape[:2], -1)) for g in gc]
+            gc = [g.reshape(len(g), *shape, -1) for g in spread]
         for bucket in self.buckets:
             own = [g[bucket.e_g, bucket.s_g] for g in gc]
             bucket.scatter(self._pair_gradient(bucket, own).T, gradient_pc)

@@ -7,12 +7,15 @@ Inside, features are sorted by l, for the map V is block-diagonal in l.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.basis import CentredOnAtoms, SoapBasis
+from gapkit.descriptors.basis import SoapBasis
+from gapkit.descriptors.centred import CentredOnAtoms
 from gapkit.descriptors.expansion import Expansion
 from gapkit.descriptors.soap_jacobian import SoapJacobian
 from gapkit.descriptors.soap_points import SoapPoints
@@ -22,7 +25,25 @@ Channel = tuple[int, ...]
 
 
 class Soap(CentredOnAtoms):
-    """The native engine for dscribe's GTO basis, for any number of species."""
+    """The native engine for dscribe's GTO basis, for any number of species.
+
+    Parameters
+    ----------
+    basis
+        The SOAP basis.
+    alchemical
+        Whether central species are related by their vectors of the embedding (see `central`), and not apart.
+    """
+
+    def __init__(self, basis: SoapBasis, alchemical: bool = False) -> None:
+        super().__init__(basis)
+        self.alchemical = alchemical
+
+    def central(self, numbers_e: IntArray) -> FloatArray:
+        """Unit vectors û of central species, shape (E, K): sites of two of them have the kernel of û·û' q·q'."""
+        embedding_sk = np.eye(len(self.species)) if self.basis.embedding_sk is None else self.basis.embedding_sk
+        u_ek = embedding_sk[self.basis.index_of(numbers_e)]
+        return np.asarray(u_ek / np.linalg.norm(u_ek, axis=1)[:, None])
 
     def values(self, pairs: Pairs) -> FloatArray:
         """dscribe's features of all centres of `pairs`, shape (E, F)."""
@@ -39,6 +60,19 @@ class Soap(CentredOnAtoms):
     def points(self, x_md: FloatArray) -> SoapPoints:
         """Sparse points from normalised SOAP vectors, shape (M, F)."""
         return SoapPoints.compress(self.basis, x_md)
+
+    def shared_points(self, x: Mapping[Channel, FloatArray]) -> dict[Channel, SoapPoints]:
+        """Sparse points of several channels in one space, for an alchemical kernel."""
+        space = self.points(np.concatenate(list(x.values())))
+        parts = np.split(space.x_md, np.cumsum([len(x_mf) for x_mf in x.values()])[:-1])
+        return {c: replace(space, x_md=x_md) for c, x_md in zip(x, parts, strict=True)}
+
+    def seen(self, points: Mapping[Channel, SoapPoints]) -> dict[Channel, SoapPoints]:
+        """The points of all channels as the sites of each species see them: times û·û'."""
+        space, x_md = next(iter(points.values())), np.concatenate([p.x_md for p in points.values()])
+        number_m = np.repeat([c[0] for c in points], [len(p.x_md) for p in points.values()])
+        factors_sm = self.central(np.array(self.species)) @ self.central(number_m).T
+        return {c: replace(space, x_md=x_md * f_m[:, None]) for c, f_m in zip(self.channels, factors_sm, strict=True)}
 
     def whole(self) -> SoapPoints:
         """No points, and the space of all features."""
@@ -89,7 +123,7 @@ class Spectra:
         return np.concatenate([self._sums(l), c], axis=1) if self.basis.mode == "mu1nu1" else c
 
     def unfolded(self, gp_ef: FloatArray) -> FloatArray:
-        """H with ∂E/∂c_a = Σ_b H_l[a, b] c_b, shape (E, l_max+1, S·n_max, B), from ∂E/∂p with features sorted by l."""
+        """H with ∂E/∂c_a = Σ_b H_l[a, b] c_b, shape (E, l_max+1, K·n_max, B), from ∂E/∂p with features sorted by l."""
         index, factor = self.basis.unfolding
         padded = np.zeros((len(gp_ef), gp_ef.shape[1] + 1))
         np.multiply(gp_ef, factor, out=padded[:, :-1])
@@ -156,6 +190,9 @@ class SoapSites:
         spectra = self.spectra
         partners = [spectra.partners(l) for l in range(spectra.basis.l_max + 1)]
         unit_elab = spectra.unfolded(spectra.sorted_ef / spectra.norm_e[:, None])
+        basis, (n_centres, n_l, _, n_partners) = spectra.basis, unit_elab.shape
+        unit_elab = basis.of_densities(unit_elab.reshape(n_centres, n_l, basis.n_channels, -1))
+        unit_elab = unit_elab.reshape(n_centres, n_l, -1, n_partners)
         return SoapJacobian(spectra.expansion, partners, self.x_sd, spectra.norm_e, unit_elab, self._points)
 
 

@@ -7,7 +7,8 @@ the frame of the pair (along r, and two directions t across),
 
 with R_n = w r^l R_nl, A_b = Y_l·c_b, T_b its slope across, and H_y the unfolded point. Each is an
 outer product of pair quantities met by a matrix, so nothing of the length of the whole spectrum is
-formed per pair; the rows are turned to Cartesian directions when they have become short.
+formed per pair; the rows are turned to Cartesian directions when they have become short. Of an embedding,
+the channels of Z are the mixture Σ_k u_kZ of all, which goes into H_y beforehand.
 
 Cost per pair, with B partners and D columns, in flops: 2·3·n_max·B·D for the products, 3·n_max·B·(l_max+1)
 to form what they multiply, 2·12·D to turn the rows. Bytes: 8·(4 + 3)·D.
@@ -40,7 +41,8 @@ class SoapJacobian:
     x_sd, norm_e
         q and |p|.
     unit_elab
-        p/|p|, unfolded as in ∂|p|/∂c_a = Σ_b H_l[a, b] c_b, shape (E, l_max+1, S·n_max, B).
+        p/|p|, unfolded as in ∂|p|/∂c_a = Σ_b H_l[a, b] c_b with the c_a of the S densities, shape
+        (E, l_max+1, S·n_max, B).
     points
         The sparse points.
     """

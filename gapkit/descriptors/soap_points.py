@@ -99,5 +99,11 @@ class SoapPoints:
         for l, (padded, block) in enumerate(zip(whole, self.blocks_l, strict=True)):
             own = self.basis.degree(l)
             np.multiply(block, factor[own, None], out=padded[own])
-        channels = [slice(s * n, (s + 1) * n) for s in range(self.basis.n_channels)]
-        return [[padded[index[l, own].ravel()] for l, padded in enumerate(whole)] for own in channels]
+        if self.basis.embedding_sk is None:
+            channels = [slice(s * n, (s + 1) * n) for s in range(self.basis.n_channels)]
+            return [[padded[index[l, own].ravel()] for l, padded in enumerate(whole)] for own in channels]
+        k, mixed_l = self.basis.n_channels, []
+        for l, padded in enumerate(whole):
+            mixed = self.basis.of_densities(padded[index[l].ravel()].reshape(k, -1))
+            mixed_l.append(mixed.reshape(len(mixed), -1, padded.shape[1]))
+        return [list(own) for own in zip(*mixed_l, strict=True)]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from gapkit.atoms.frame import Frame
+from gapkit.baselines.base import Contribution
 from gapkit.gp.design import FrameRows
 from gapkit.gp.noise import own_sigma, row_scale
 from gapkit.numerics.factor import FOLD_ROWS, TriangularFold
 from gapkit.typing import FloatArray, Kind
+from gapkit.units import to_voigt
 
 
 class RowKey(NamedTuple):
@@ -36,7 +38,8 @@ class CompressedRows:
     key
         Group and kind.
     factor_nm
-        Shape (n, M+1): rows divided by what σ is multiplied by, last column the targets.
+        Shape (n, M+1): rows divided by what σ is multiplied by, last column the targets. While the scales of baselines
+        are open (see `DataFold`), their columns stand before the last one.
     n_rows
         Number of observations.
     log_scale
@@ -48,6 +51,14 @@ class CompressedRows:
     n_rows: int
     log_scale: float
 
+    def minus(self, scales_b: FloatArray) -> CompressedRows:
+        """The same with `scales_b` times the baselines of open scale subtracted from the targets."""
+        if not len(scales_b):
+            return self
+        m = self.factor_nm.shape[1] - len(scales_b) - 1
+        target_n = self.factor_nm[:, -1] - self.factor_nm[:, m:-1] @ scales_b
+        return replace(self, factor_nm=np.asfortranarray(np.column_stack([self.factor_nm[:, :m], target_n])))
+
 
 class DataFold:
     """Folds structures one after the other.
@@ -58,23 +69,38 @@ class DataFold:
         Number M of sparse points.
     fold_rows
         Rows of one key that are gathered before they are folded.
+    n_open
+        Number of baselines whose scale is found after the fold: each has a column of its own.
     """
 
-    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS) -> None:
-        self._n_columns, self._fold_rows = n_columns, fold_rows
+    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS, n_open: int = 0) -> None:
+        self._n_columns, self._fold_rows = n_columns + n_open + 1, fold_rows
         self._folds: dict[RowKey, TriangularFold] = {}
         self._log_scales: dict[RowKey, float] = {}
 
-    def add(self, frame: Frame, rows: FrameRows, reference: float, kinds: Collection[Kind]) -> None:
-        """Fold the labels of one frame; `reference` is the energy (eV) subtracted before the fit."""
-        for part in observations(frame, rows, reference, kinds):
-            self._fold(part.key, part.rows_nm, part.y_n, part.divisor_n)
+    def add(
+        self,
+        frame: Frame,
+        rows: FrameRows,
+        known: Contribution,
+        kinds: Collection[Kind],
+        open_b: Sequence[Contribution] = (),
+    ) -> None:
+        """Fold the labels of one frame.
 
-    def _fold(self, key: RowKey, rows_nm: FloatArray, y_n: FloatArray, divisor_n: FloatArray) -> None:
-        if key not in self._folds:
-            self._folds[key] = TriangularFold(self._n_columns + 1, self._fold_rows)
-        self._folds[key].add(rows_nm, y_n, divisor_n)
-        self._log_scales[key] = self._log_scales.get(key, 0.0) + float(np.log(divisor_n).sum())
+        Parameters
+        ----------
+        known
+            What is subtracted from the labels.
+        open_b
+            What the baselines of open scale give at scale 1.
+        """
+        for part in observations(frame, rows, known, kinds, open_b):
+            if part.key not in self._folds:
+                self._folds[part.key] = TriangularFold(self._n_columns, self._fold_rows)
+            self._folds[part.key].add(part.rows_nm, part.y_nt, part.divisor_n)
+            log_scale = self._log_scales.get(part.key, 0.0)
+            self._log_scales[part.key] = log_scale + float(np.log(part.divisor_n).sum())
 
     def finish(self) -> list[CompressedRows]:
         """The factors, sorted by key."""
@@ -92,45 +118,67 @@ class Observations:
     ----------
     key
         Where they are folded.
-    rows_nm, y_n
-        Rows and targets, shapes (n, M) and (n,); stress enters as the virial V·stress.
+    rows_nm, y_nt
+        Rows, and baselines of open scale and targets, shapes (n, M) and (n, T); stress enters as the virial V·stress.
     divisor_n
         What σ of the kind is multiplied by, shape (n,); for `own` rows, σ itself.
     """
 
     key: RowKey
     rows_nm: FloatArray
-    y_n: FloatArray
+    y_nt: FloatArray
     divisor_n: FloatArray
+
+    @property
+    def y_n(self) -> FloatArray:
+        """The targets, shape (n,)."""
+        return self.y_nt[:, -1]
 
 
 def observations(
-    frame: Frame, rows: FrameRows, reference: float, kinds: Collection[Kind]
+    frame: Frame,
+    rows: FrameRows,
+    known: Contribution,
+    kinds: Collection[Kind],
+    open_b: Sequence[Contribution] = (),
 ) -> Iterator[Observations]:
-    """Labels of one frame that a fit sees, kind by kind; `reference` is the energy (eV) subtracted before the fit."""
+    """Labels of one frame that a fit sees, kind by kind, minus what is known (see `DataFold.add`)."""
     for kind in kinds:
-        values = _values(frame, rows, reference, kind)
-        if values is None:
+        label_n, rows_nm = _label(frame, kind), _rows(rows, kind)
+        if label_n is None or rows_nm is None:
             continue
-        rows_nm, y_n = values
+        y_nt = np.column_stack([*(_part(b, kind) for b in open_b), label_n - _part(known, kind)])
         own = own_sigma(frame, kind)
-        divisor = np.broadcast_to(row_scale(kind, frame.n_atoms) if own is None else own, (len(y_n),))
+        divisor = np.broadcast_to(row_scale(kind, frame.n_atoms) if own is None else own, (len(y_nt),))
         if kind == "forces" and frame.force_mask_e is not None:
             use = np.repeat(frame.force_mask_e, 3)
-            rows_nm, y_n, divisor = rows_nm[use], y_n[use], divisor[use]
-        if len(y_n):
-            yield Observations(RowKey(frame.group, kind, own is not None), rows_nm, y_n, divisor)
+            rows_nm, y_nt, divisor = rows_nm[use], y_nt[use], divisor[use]
+        if len(y_nt):
+            yield Observations(RowKey(frame.group, kind, own is not None), rows_nm, y_nt, divisor)
 
 
-def _values(frame: Frame, rows: FrameRows, reference: float, kind: Kind) -> tuple[FloatArray, FloatArray] | None:
-    """Rows and targets of one kind, or None without a label."""
+def _label(frame: Frame, kind: Kind) -> FloatArray | None:
+    """Labels of one kind, shape (n,), or None."""
     if kind == "energy" and frame.energy is not None:
-        return rows.energy_m[None], np.array([frame.energy - reference])
-    if kind == "forces" and frame.forces_ec is not None and rows.forces_nm is not None:
-        return rows.forces_nm, frame.forces_ec.ravel()
-    if kind == "stress" and frame.stress_v is not None and rows.virial_vm is not None:
-        return rows.virial_vm, frame.stress_v * frame.volume
-    return None
+        return np.array([frame.energy])
+    if kind == "forces" and frame.forces_ec is not None:
+        return frame.forces_ec.ravel()
+    return frame.stress_v * frame.volume if kind == "stress" and frame.stress_v is not None else None
+
+
+def _rows(rows: FrameRows, kind: Kind) -> FloatArray | None:
+    return {"energy": rows.energy_m[None], "forces": rows.forces_nm, "stress": rows.virial_vm}[kind]
+
+
+def _part(known: Contribution, kind: Kind) -> FloatArray:
+    """The same of a baseline."""
+    if kind == "energy":
+        return np.array([known.energies_e.sum()])
+    if kind == "forces" and known.forces_ec is not None:
+        return known.forces_ec.ravel()
+    if kind == "stress" and known.virial_cc is not None:
+        return to_voigt(known.virial_cc)
+    raise TypeError(f"a baseline was evaluated without {kind}")
 
 
 def labelled(frame: Frame, kinds: Mapping[Kind, object] | Collection[Kind]) -> set[Kind]:

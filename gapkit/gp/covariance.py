@@ -2,11 +2,13 @@
 
     cov(∂_a E, ∂_b E) = Σ_ss' ∂_a ∂'_b [w_s k(x_s, x_s') w_s']        sites s, s' of one channel
 
+All sites of an alchemical term count as one channel: the kernel of û·û' q·q' is that of x·x' with x = û ⊗ q.
+
 The sparse points play no part: what they do not know of a structure is what these numbers are for (Solak et al., Adv.
 Neural Inf. Process. Syst. 15, 1033 (2002), for derivatives of Gaussian processes).
 
 Cost: the force on an atom with n sites in reach takes 6·n²·F operations for F features, the energy and the virial of N
-atoms 2·N²·F and 12·N²·F. Sites of two-body terms are bonds, whose kernel is expanded: linear in their number.
+atoms 2·N²·F and 12·N²·F. Bonds, and triangles where they are many, take a time linear in their number (`Series`).
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from typing import Any, Final
 import numpy as np
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.base import Jacobian, Sites, whole
+from gapkit.descriptors.base import Jacobian, Sites, sites_of, whole
 from gapkit.gp.moved import MovedRows, joined, of_neighbours, of_sites, stacked, strains
+from gapkit.gp.series import Series
 from gapkit.gp.term import Channel, SparseTerm
 from gapkit.kernels.base import Kernel
-from gapkit.kernels.gaussian import WIDEST, Gaussian
 from gapkit.typing import BoolArray, FloatArray, IntArray
 from gapkit.units import to_voigt
 
@@ -83,12 +85,9 @@ class _Derivatives:
     def covariance(self, kernel: Kernel) -> FloatArray:
         """Prior covariance of the T derivatives of the energy over δ², shape (T, T)."""
         n, t = self.rows_std.shape[:2]
-        series = _expanded(kernel, self.x_sd)
+        series = Series.of(kernel, self.x_sd)
         if series is not None:
-            phi_sn, slope_sn = series
-            seen_tn = self.rows_std[:, :, 0].T @ slope_sn
-            if self.slope_st is not None:
-                seen_tn += self.slope_st.T @ phi_sn
+            seen_tn = series.sums(self.slope_st, self.rows_std)
             return seen_tn @ seen_tn.T
         total = np.zeros((t, t))
         parts = [self[a : a + _SITES] for a in range(0, n, _SITES)]
@@ -98,15 +97,6 @@ class _Derivatives:
                 total += block + block.T
             total += _cross(kernel, one, one)
         return total
-
-
-def _expanded(kernel: Kernel, x_sd: FloatArray) -> tuple[FloatArray, FloatArray] | None:
-    """Features and slopes whose products are the kernel (`Gaussian.expanded`), where it has such; else None."""
-    if not isinstance(kernel, Gaussian) or x_sd.shape[1] != 1:
-        return None
-    low, high = float(x_sd.min()), float(x_sd.max())
-    centre, span = 0.5 * (low + high), 0.5 * (high - low)
-    return kernel.expanded(x_sd[:, 0], centre, span) if span <= WIDEST * kernel.theta else None
 
 
 def _cross(kernel: Kernel, one: _Derivatives, other: _Derivatives) -> FloatArray:
@@ -141,7 +131,24 @@ def _differentiated(term: SparseTerm, channel: Channel, part: Pairs) -> tuple[_S
     sites = term.descriptor.sites(part, channel, whole(term.descriptor))
     jacobian = sites.jacobian()
     along, slope = jacobian.along_qc is not None, jacobian.weight_slope_qc is not None
-    return _Sites(sites.x_sd, _weights(sites), along, slope), jacobian, stacked(jacobian)
+    x_sd, rows_qcx = sites.x_sd, stacked(jacobian)
+    if term.alchemical:
+        u_sk = term.central(part.numbers_e[sites.centre_s])
+        x_sd, rows_qcx = _outer(u_sk, x_sd), _outer(u_sk[jacobian.site_q, None], rows_qcx)
+    return _Sites(x_sd, _weights(sites), along, slope), jacobian, rows_qcx
+
+
+def _features(term: SparseTerm, channel: Channel, part: Pairs) -> tuple[FloatArray, FloatArray]:
+    """Features of all sites and their weights."""
+    sites = term.descriptor.sites(part, channel)
+    x_sf = sites.full_sd
+    return _outer(term.central(part.numbers_e[sites.centre_s]), x_sf) if term.alchemical else x_sf, _weights(sites)
+
+
+def _outer(u_k: FloatArray, x_d: FloatArray) -> FloatArray:
+    """u ⊗ x of the last axes, shape (…, K·D)."""
+    product = u_k[..., :, None] * x_d[..., None, :]
+    return product.reshape(*product.shape[:-2], -1)
 
 
 def _weights(sites: Sites) -> FloatArray:
@@ -151,8 +158,8 @@ def _weights(sites: Sites) -> FloatArray:
 def _channels(terms: Sequence[SparseTerm], pairs: Pairs) -> Iterator[tuple[SparseTerm, Channel, Pairs]]:
     """All channels that have a pair; those without sparse points, too."""
     for term in terms:
-        for channel in term.descriptor.channels:
-            part = term.descriptor.pairs_of(pairs, channel)
+        for channel in term.related:
+            part = term.pairs_of(pairs, channel)
             if len(part.e_p):
                 yield term, channel, part
 
@@ -160,12 +167,13 @@ def _channels(terms: Sequence[SparseTerm], pairs: Pairs) -> Iterator[tuple[Spars
 def _width(term: SparseTerm, channel: Channel, part: Pairs) -> int:
     """Number of features of a channel."""
     one = part.of_centres(np.arange(len(part.centres_e)) == part.e_p[0])
-    return term.descriptor.sites(one, channel).full_sd.shape[1]
+    return _features(term, channel, one)[0].shape[1]
 
 
 def _blocks(term: SparseTerm, channel: Channel, part: Pairs, n_bytes: float) -> Iterator[Pairs]:
     """Blocks of centres whose derivative rows fit into the memory meant for them."""
-    per_centre = 24.0 * _width(term, channel, part) * len(part.e_p) / len(part.centres_e)
+    n = len(part.e_p) / len(part.centres_e)
+    per_centre = 24.0 * _width(term, channel, part) * max(n, 2.0 * sites_of(term.descriptor, n))
     return part.blocks(max(1, int(min(_BYTES, n_bytes) / per_centre)))
 
 
@@ -185,10 +193,10 @@ def energy_prior(terms: Sequence[SparseTerm], pairs: Sequence[Pairs]) -> float:
     """Prior variance of the total energy of all centres of several sets of pairs, eV²."""
     total = 0.0
     for term in terms:
-        for channel in term.descriptor.channels:
-            parts = (block for p in pairs for block in term.descriptor.pairs_of(p, channel).blocks(_SITES))
-            sites = [term.descriptor.sites(block, channel) for block in parts if len(block.centres_e)]
-            blocks = [(s.full_sd, _weights(s)) for s in sites if len(s.x_sd)]
+        for channel in term.related:
+            parts = (block for p in pairs for block in term.pairs_of(p, channel).blocks(_SITES))
+            sites = [_features(term, channel, block) for block in parts if len(block.centres_e)]
+            blocks = [(x_sf, w_s) for x_sf, w_s in sites if len(x_sf)]
             if blocks:
                 total += term.delta**2 * _sum_variance(term.kernel, blocks)
     return total
@@ -196,14 +204,14 @@ def energy_prior(terms: Sequence[SparseTerm], pairs: Sequence[Pairs]) -> float:
 
 def _sum_variance(kernel: Kernel, blocks: Sequence[tuple[FloatArray, FloatArray]]) -> float:
     """Σ_ss' w_s k(x_s, x_s') w_s' of blocks of features and weights."""
-    series = _expanded(kernel, np.concatenate([x for x, _ in blocks]))
+    x_sf, w_s = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    series = Series.of(kernel, x_sf)
     if series is not None:
-        seen_n = np.concatenate([w for _, w in blocks]) @ series[0]
-        return float(seen_n @ seen_n)
-    total = 0.0
-    for a, (x_a, w_a) in enumerate(blocks):
-        for b, (x_b, w_b) in enumerate(blocks[: a + 1]):
-            value = float(w_a @ kernel.values(x_a, x_b) @ w_b)
+        return float(np.sum(series.sums(w_s[:, None]) ** 2))
+    total, parts = 0.0, [slice(a, a + _SITES) for a in range(0, len(x_sf), _SITES)]
+    for k, a in enumerate(parts):
+        for b in parts[: k + 1]:
+            value = float(w_s[a] @ kernel.values(x_sf[a], x_sf[b]) @ w_s[b])
             total += value if a == b else 2.0 * value
     return total
 

@@ -24,7 +24,7 @@ from itertools import pairwise
 import numpy as np
 
 from gapkit.atoms.neighbours import Pairs
-from gapkit.descriptors.base import Jacobian
+from gapkit.descriptors.base import Jacobian, sites_of
 from gapkit.gp.moved import joined, of_cell, of_neighbours, of_sites, share_of_distinct, stacked
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
@@ -97,10 +97,9 @@ def _term_rows(
     term: SparseTerm, pairs: Pairs, size: int, energy_m: FloatArray, moved_tcm: FloatArray | None
 ) -> None:
     """Add the rows of one term, from blocks of `size` centres."""
-    columns = term.columns
     for channel, block, sites in term.blocks(pairs, size):
-        here, y_md = columns[channel], term.points[channel].x_md
-        k_sm, slopes_sm = term.kernel.values_and_slopes(sites.x_sd, y_md)
+        here, points = term.seen[channel]
+        k_sm, slopes_sm = term.kernel.values_and_slopes(sites.x_sd, points.x_md)
         weight_s = sites.weight_s
         energy_m[here] += k_sm.sum(axis=0) if weight_s is None else weight_s @ k_sm
         if moved_tcm is None or not len(block.e_p):
@@ -111,10 +110,12 @@ def _term_rows(
 
 
 def _block_size(term: SparseTerm, pairs: Pairs, block_bytes: float) -> int:
-    """Centres whose derivative rows fit into the memory of a block."""
+    """Centres whose derivative rows, or kernel values where they have many sites, fit into the memory of a block."""
     widest = max((p.x_md.shape[1] for p in term.points.values()), default=1)
-    per_centre = 3 * max(1, len(pairs.e_p) / max(1, len(pairs.numbers_e))) * widest * 8
-    return max(1, int(block_bytes / per_centre))
+    most, n = max((len(p.x_md) for _, p in term.seen.values()), default=1), max(1, len(pairs.numbers_e))
+    rows = 3 * max(1, len(pairs.e_p) / n) * widest * 8
+    values = 16 * sites_of(term.descriptor, len(pairs.within(term.descriptor.reach).e_p) / n) * most
+    return max(1, int(block_bytes / max(rows, values)))
 
 
 class _Design:

@@ -1,4 +1,4 @@
-"""The scale of σ from the data: maximum of the evidence by expectation maximisation."""
+"""Scales from the data, at the maximum of the evidence: of σ, of the terms, of baselines."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.linalg import block_diag, solve_triangular
 
 from gapkit.gp.compress import CompressedRows
 from gapkit.gp.noise import Noise
-from gapkit.gp.posterior import solve
+from gapkit.gp.posterior import solve, stacked
 from gapkit.numerics.factor import whiten
 from gapkit.typing import KINDS, FloatArray, Kind
 
@@ -17,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _STEPS, _CLOSE = 30, 0.02
 _RANGE = (1e-3, 1e3)  # of the factor: labels are neither exact nor worthless
+_DELTAS = (1e-4, 1e4)  # eV
+_TERM_STEPS, _TERM_CLOSE = 12, 0.05
 
 
 def learn_scale(prior_mm: FloatArray, rows: Sequence[CompressedRows], start: Noise) -> Noise:
@@ -62,3 +65,61 @@ def _expected_square(part: CompressedRows, weights_m: FloatArray, data_mm: Float
     k_nm, y_n = part.factor_nm[:, :-1], part.factor_nm[:, -1]
     residual_n = k_nm @ weights_m - y_n
     return float(residual_n @ residual_n + np.square(whiten(data_mm, k_nm)).sum())
+
+
+def learn_deltas(
+    priors: Sequence[FloatArray],
+    deltas: Sequence[float],
+    free: Sequence[bool],
+    rows: Sequence[CompressedRows],
+    sigmas: Sequence[float],
+) -> list[float]:
+    """Prior standard deviation δ of each term that makes the data most probable.
+
+    Fixed point of MacKay (Neural Comput. 4, 415 (1992), eq. 4.10): δ² = wᵀKw / γ with the number γ of weights of the
+    term that the data determine, M - tr(K A⁻¹)/δ².
+
+    Parameters
+    ----------
+    priors
+        Upper triangular factor of K of each term, without δ.
+    deltas
+        First δ of each term, eV.
+    free
+        Which of them are learned.
+    rows, sigmas
+        Compressed data and their σ.
+    """
+    found, edges = list(deltas), np.cumsum([0] + [len(u) for u in priors])
+    for _ in range(_TERM_STEPS if any(free) else 0):
+        prior_mm = np.asfortranarray(block_diag(*(u / d for u, d in zip(priors, found, strict=True))))
+        posterior, before = solve(prior_mm, rows, sigmas), list(found)
+        inverse_mm = solve_triangular(posterior.data_mm, np.eye(len(prior_mm)), check_finite=False)
+        for t, u_mm in enumerate(priors):
+            if free[t]:
+                own = slice(edges[t], edges[t + 1])
+                unexplained = np.square(u_mm @ inverse_mm[own]).sum() / found[t] ** 2
+                size = np.square(u_mm @ posterior.weights_m[own]).sum()
+                known = max(len(u_mm) - unexplained, 1e-3 * len(u_mm))
+                found[t] = float(np.clip(np.sqrt(size / known), *_DELTAS))
+        if all(abs(np.log(new / old)) < _TERM_CLOSE for new, old in zip(found, before, strict=True)):
+            break
+    _log.info("δ of the terms: %s eV", ", ".join(f"{delta:.3g}" for delta in found))
+    return found
+
+
+def learn_baseline_scales(
+    prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence[float], n_open: int
+) -> FloatArray:
+    """Factors ≥ 0 of the energies of the baselines of open scale that make the data most probable, shape (B,).
+
+    The evidence depends on them through the misfit alone, which is a square: what no weights of the sparse points can
+    account for, [b | y] below the triangle of A, is fitted by least squares.
+    """
+    if not n_open:
+        return np.empty(0)
+    from scipy.optimize import nnls  # slow to load, and few models have such a baseline
+
+    m = len(prior_mm)
+    rest = stacked(prior_mm, rows, sigmas)[m:, m:]
+    return nnls(rest[:, :-1], rest[:, -1])[0]

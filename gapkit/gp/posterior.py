@@ -65,6 +65,18 @@ UNSOLVED = Posterior(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), float("nan
 """Stands in a model before its first solve."""
 
 
+def stacked(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence[float]) -> FloatArray:
+    """Triangle of the stack [U 0; R_g/σ_g]: the factor of A, and beside and below it what belongs to the targets."""
+    m = len(prior_mm)
+    width = rows[0].factor_nm.shape[1] if rows else m + 1
+    stack = np.zeros((m + sum(len(part.factor_nm) for part in rows), width), order="F")
+    stack[:m, :m], done = prior_mm, m
+    for part, sigma in zip(rows, sigmas, strict=True):
+        np.divide(part.factor_nm, sigma, out=stack[done : done + len(part.factor_nm)])
+        done += len(part.factor_nm)
+    return qr_triangle(stack, overwrite=True)
+
+
 def solve(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence[float]) -> Posterior:
     """Condition the sparse points on compressed data.
 
@@ -77,13 +89,7 @@ def solve(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence
     sigmas
         σ of each of them.
     """
-    m = len(prior_mm)
-    stack = np.zeros((m + sum(len(part.factor_nm) for part in rows), m + 1), order="F")
-    stack[:m, :m], done = prior_mm, m
-    for part, sigma in zip(rows, sigmas, strict=True):
-        np.divide(part.factor_nm, sigma, out=stack[done : done + len(part.factor_nm)])
-        done += len(part.factor_nm)
-    triangle = qr_triangle(stack, overwrite=True)
+    m, triangle = len(prior_mm), stacked(prior_mm, rows, sigmas)
     data_mm, projected_m = triangle[:m, :m], triangle[:m, m]
     weights_m = solve_triangular(data_mm, projected_m, check_finite=False)
     misfit = float(triangle[m, m] ** 2) if len(triangle) > m else 0.0

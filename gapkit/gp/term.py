@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -121,9 +123,37 @@ class SparseTerm:
 
     @property
     def columns(self) -> dict[Channel, slice]:
-        """Columns of each channel among the M columns of this term."""
+        """Columns of the points of each channel among the M columns of this term."""
         edges = np.cumsum([0] + [len(p.x_md) for p in self.points.values()])
         return {c: slice(a, b) for c, a, b in zip(self.points, edges[:-1], edges[1:], strict=True)}
+
+    @property
+    def alchemical(self) -> bool:
+        """Whether the sites of all channels are correlated (see `gapkit.descriptors.soap.Soap.central`)."""
+        return getattr(self.descriptor, "alchemical", False)
+
+    def central(self, numbers_s: IntArray) -> FloatArray:
+        """Vectors of the central species of an alchemical term, shape (S, K)."""
+        descriptor: Any = self.descriptor
+        return np.asarray(descriptor.central(numbers_s))
+
+    @property
+    def related(self) -> Sequence[Channel]:
+        """Channels whose sites are correlated among themselves alone; () holds all sites of an alchemical term."""
+        return [()] if self.alchemical else self.descriptor.channels
+
+    def pairs_of(self, pairs: Pairs, channel: Channel) -> Pairs:
+        """The pairs that the sites of one of them depend on."""
+        return self.descriptor.pairs_of(pairs, channel) if channel else pairs.within(self.descriptor.reach)
+
+    @cached_property
+    def seen(self) -> dict[Channel, tuple[slice, Points]]:
+        """Columns that the sites of each channel are correlated with, and their points as these sites see them."""
+        if not self.alchemical:
+            columns = self.columns
+            return {channel: (columns[channel], points) for channel, points in self.points.items()}
+        descriptor: Any = self.descriptor
+        return {c: (slice(0, self.n_columns), points) for c, points in descriptor.seen(self.points).items()}
 
     @property
     def n_columns(self) -> int:
@@ -131,12 +161,13 @@ class SparseTerm:
         return sum(len(p.x_md) for p in self.points.values())
 
     def covariance(self) -> FloatArray:
-        """Kernel matrix of the sparse points, without δ²: shape (M, M), block-diagonal in channels."""
-        return block_diag(*(self.kernel.values(p.x_md, p.x_md) for p in self.points.values()))
+        """Kernel matrix of the sparse points, without δ²: shape (M, M), block-diagonal in channels that are apart."""
+        blocks = [self.kernel.values(p.x_md, self.seen[c][1].x_md) for c, p in self.points.items()]
+        return np.concatenate(blocks) if self.alchemical else block_diag(*blocks)
 
     def blocks(self, pairs: Pairs, size: int = BLOCK) -> Iterator[tuple[Channel, Pairs, Sites]]:
         """Sites of every channel that has points, in blocks of `size` centres."""
-        for channel, points in self.points.items():
+        for channel, (_, points) in self.seen.items():
             for block in self.descriptor.pairs_of(pairs, channel).blocks(size):
                 if len(block.centres_e):
                     yield channel, block, self.descriptor.sites(block, channel, points)
@@ -170,14 +201,13 @@ class SparseTerm:
         first_column
             Column of the model at which those of the term begin.
         """
-        columns = self.columns
         for block in pairs.blocks(BLOCK):
             everything = together(self.descriptor, block, len(weights_km))
-            for channel, points in self.points.items():
+            for channel, (here, points) in self.seen.items():
                 sites = everything.sites(channel, points)
                 if sites is None or not len(sites.x_sd):
                     continue
-                here, y_md = columns[channel], points.x_md
+                y_md = points.x_md
                 values = covariance is not None or likeness is not None
                 k_sm = aligned(len(sites.x_sd), len(y_md)) if values else None
                 bare_ks, gx_ksd = self.kernel.weighted_sum(
@@ -205,7 +235,7 @@ class SparseTerm:
     def _add_unknown(self, pairs: Pairs, prior_e: FloatArray) -> None:
         """Add the prior variance of channels without sparse points: what no data speak of has its full variance."""
         for channel in self.descriptor.channels:
-            part = None if channel in self.points else self.descriptor.pairs_of(pairs, channel)
+            part = None if channel in self.seen else self.descriptor.pairs_of(pairs, channel)
             for block in () if part is None else part.blocks(BLOCK):
                 sites = self.descriptor.sites(block, channel)
                 if len(sites.x_sd):

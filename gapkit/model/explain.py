@@ -29,6 +29,7 @@ from gapkit.gp.design import frame_rows
 from gapkit.gp.term import Covariance, Likeness
 from gapkit.model.explanation import ISOLATED_ATOMS, PRIOR, Explanation, Similar
 from gapkit.model.fitting import EXACT, sigmas_of
+from gapkit.model.known import parts
 from gapkit.model.predict import evaluate
 from gapkit.model.spread import described, energy_spread
 from gapkit.model.state import ModelState
@@ -52,6 +53,8 @@ def explain(
     number = int(frame.numbers_e[here])
     local = _Local.of(state, pairs.of_centres(np.arange(frame.n_atoms) == here))
     by_term = {"e0": float(state.e0[number])}
+    known = parts(state.baselines, frame, (), pairs, state.reach)
+    by_term |= {name: float(part.energies_e[here]) for name, part in known.items()}
     by_term |= {t.name: float(e) for t, e in zip(state.terms, local.energy_t, strict=True)}
     return Explanation(
         energy=p.energy,

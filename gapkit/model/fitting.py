@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,17 @@ from tqdm import tqdm
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.baselines.isolated import is_isolated, reference_energy
+from gapkit.baselines.isolated import is_isolated
 from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import CompressedRows, DataFold, RowKey, labelled
 from gapkit.gp.design import FrameRows, frame_rows
-from gapkit.gp.noise import Noise
+from gapkit.gp.noise import Noise, own_sigma
 from gapkit.gp.term import SparseTerm
+from gapkit.gp.transfer import SUMMARY
+from gapkit.model.known import Known
 from gapkit.model.memory import plan_fit
 from gapkit.model.parallel import ordered_map
-from gapkit.model.terms import isolated_frame, species_of
+from gapkit.model.terms import isolated_frame
 from gapkit.numerics.factor import jittered_cholesky
 from gapkit.typing import KINDS, FloatArray, Kind
 
@@ -35,46 +37,57 @@ EXACT_SIGMA = 1e-5
 def compress(
     frames: Sequence[Frame],
     terms: Sequence[SparseTerm],
-    e0: Mapping[int, float],
-    kinds: Collection[Kind],
+    known: Sequence[Known],
     noise: Noise,
     n_jobs: int,
     max_memory: float = float("inf"),
+    kinds: Collection[Kind] | None = None,
 ) -> list[CompressedRows]:
-    """Rows of all structures as one factor per (group, kind), with a progress bar for a terminal."""
+    """Rows of all structures as one factor per (group, kind), with a progress bar for a terminal.
+
+    Parameters
+    ----------
+    known
+        What is subtracted from the labels of each structure.
+    kinds
+        Kinds of label that are used where `noise` has a σ for them; None: all.
+    """
     m = sum(term.n_columns for term in terms)
     reach = max(term.descriptor.reach for term in terms)
     _log.info("fit: %d frames, %d atoms, %d sparse points", len(frames), sum(f.n_atoms for f in frames), m)
 
     def used(frame: Frame) -> set[Kind]:
-        with_noise = {k for k in kinds if noise.sigma(frame.group, k) is not None}
-        own: set[Kind] = {k for k in kinds if k in frame.sigma or (k == "forces" and frame.force_sigma_e is not None)}
+        with_noise = {k for k in kinds or KINDS if noise.sigma(frame.group, k) is not None}
+        own = {k for k in kinds or KINDS if own_sigma(frame, k) is not None}
         return labelled(frame, with_noise | own)
 
-    data = [f for f in frames if used(f) and not is_isolated(f)]
+    data = [(f, k) for f, k in zip(frames, known, strict=True) if used(f) and not is_isolated(f)]
     if all(is_isolated(f) for f in frames):
         raise DataError("All frames are isolated atoms", fix="add frames with two or more atoms")
     if not data:
         what = "No label is left to fit: Noise has None for every kind of label in the frames"
         raise ConfigError(what, fix="give a σ for one of them")
-    plan = plan_fit(data, [used(f) for f in data], m, n_jobs, max_memory)
+    structures = [frame for frame, _ in data]
+    n_open = len(data[0][1].open_b)
+    plan = plan_fit(structures, [used(f) for f in structures], m + n_open, n_jobs, max_memory)
     _log.info("about %.2f GB of memory beside the structures, %d threads", plan.n_bytes / 1e9, plan.n_jobs)
+
     def rows_of(frame: Frame) -> FrameRows:
         return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame), plan.block_bytes)
 
-    fold = DataFold(m, plan.fold_rows)
+    fold = DataFold(m, plan.fold_rows, n_open)
     bar = tqdm(data, desc="fit", unit="frame", disable=None)
-    for frame, rows in zip(bar, ordered_map(rows_of, data, plan.n_jobs), strict=True):
-        fold.add(frame, rows, reference_energy(frame.numbers_e, e0), used(frame))
-    return [_isolated_rows(terms, species_of(frames), reach), *fold.finish()]
+    for (frame, own), rows in zip(bar, ordered_map(rows_of, structures, plan.n_jobs), strict=True):
+        fold.add(frame, rows, own.fixed, used(frame), own.open_b)
+    return fold.finish()
 
 
-def _isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], reach: float) -> CompressedRows:
+def isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], n_open: int = 0) -> CompressedRows:
     """One row per element that holds the energy of the isolated atom at e0."""
-    neighbours = NeighbourList(reach)
+    neighbours = NeighbourList(max(term.descriptor.reach for term in terms))
     rows = [frame_rows(terms, neighbours.pairs(isolated_frame(z)), {"energy"}).energy_m for z in species]
-    with_target = np.column_stack([rows, np.zeros(len(species))])
-    return CompressedRows(EXACT, with_target / EXACT_SIGMA, len(species), len(species) * float(np.log(EXACT_SIGMA)))
+    with_targets = np.column_stack([rows, np.zeros((len(species), n_open + 1))])
+    return CompressedRows(EXACT, with_targets / EXACT_SIGMA, len(species), len(species) * float(np.log(EXACT_SIGMA)))
 
 
 def prior_factor(terms: Sequence[SparseTerm]) -> FloatArray:
@@ -123,7 +136,7 @@ def training_errors(rows: Sequence[CompressedRows], weights_m: FloatArray) -> li
     """
     errors = []
     for part in rows:
-        if part.key == EXACT:
+        if part.key in (EXACT, SUMMARY):
             continue
         residual = part.factor_nm[:, :-1] @ weights_m - part.factor_nm[:, -1]
         rms = float(np.sqrt(residual @ residual / part.n_rows))

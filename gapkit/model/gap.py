@@ -1,48 +1,34 @@
-"""The model a user holds: settings, fit, prediction and file."""
+"""The model a user holds: settings, and how it learns; `gapkit.model.fitted` is what it answers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 
-from gapkit._check import generator, memory, threads, whole
-from gapkit._parameters import Parametric
+from gapkit._check import generator, memory, not_negative
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
-from gapkit.atoms.labels import to_frame, to_frames
-from gapkit.atoms.neighbours import NeighbourList
-from gapkit.baselines.isolated import isolated_energies
-from gapkit.errors import ConfigError, nearest
-from gapkit.gp.calibration import Calibration
-from gapkit.gp.evidence import learn_scale
+from gapkit.baselines.base import Baseline
+from gapkit.errors import ConfigError
 from gapkit.gp.noise import Noise
-from gapkit.gp.posterior import UNSOLVED
-from gapkit.model.archive import damaged, read, write
-from gapkit.model.committee import Committee
-from gapkit.model.defaults import default_terms
-from gapkit.model.explain import explain
-from gapkit.model.explanation import Explanation
-from gapkit.model.fitting import compress, left_out, prior_factor, require_kinds
-from gapkit.model.memory import pool_bytes, prediction_bytes
-from gapkit.model.predict import evaluate, evaluate_many
-from gapkit.model.prediction import Prediction, wanted
-from gapkit.model.residuals import Residuals, leave_one_out, residuals
-from gapkit.model.schema import build, describe
-from gapkit.model.scoring import score, scored
-from gapkit.model.settings import check_settings, checked_noise, name_of, warn_of_groups
-from gapkit.model.state import ModelState, solved, sources_of
-from gapkit.model.terms import Term, require_species, species_of
-from gapkit.typing import KINDS, FloatArray, Kind, Rng
+from gapkit.model.archive import damaged, read
+from gapkit.model.extending import extended, fine_tuned, reduced
+from gapkit.model.fitted import Fitted
+from gapkit.model.fitting import require_kinds
+from gapkit.model.schema import build
+from gapkit.model.settings import check_settings, checked_noise, warn_of_groups
+from gapkit.model.state import solved
+from gapkit.model.terms import Term, require_species
+from gapkit.model.training import trained
+from gapkit.typing import Rng
 
 
-class GAP(Parametric):
+class GAP(Fitted):
     """Gaussian Approximation Potential.
 
     Parameters
@@ -51,6 +37,10 @@ class GAP(Parametric):
         `SoapTerm`s and `PairTerm`s whose energies add up. None: chosen from the data.
     noise
         σ of the labels. None: `Noise()` times a factor learned from the data (evidence).
+    baselines
+        Known physics that is subtracted before the fit and added again in predictions: `ZBL`, `Coulomb`,
+        `Dispersion`, `External`. None: `[ZBL()]`, a repulsion of atoms that are closer than any in the data, which
+        leaves the data as they are. An empty list: none.
     e0
         {symbol: energy of the isolated atom, eV}. None: from single-atom frames, else by least
         squares with a warning.
@@ -75,6 +65,7 @@ class GAP(Parametric):
         terms: Sequence[Term] | None = None,
         noise: Noise | None = None,
         *,
+        baselines: Sequence[Baseline] | None = None,
         e0: Mapping[str | int, float] | None = None,
         keys: Keys | None = None,
         n_jobs: int = 1,
@@ -82,6 +73,7 @@ class GAP(Parametric):
     ) -> None:
         self.terms = terms
         self.noise = noise
+        self.baselines = baselines
         self.e0 = e0
         self.keys = keys
         self.n_jobs = n_jobs
@@ -106,40 +98,19 @@ class GAP(Parametric):
             With the frame, the atom and the fix.
         """
         noise = checked_noise(self.noise)
-        check_settings(self.terms, self.e0, self.keys, self.n_jobs, self.max_memory)
+        check_settings(self.terms, self.e0, self.keys, self.n_jobs, self.max_memory, self.baselines)
         data = self._labelled(frames)
         warn_of_groups(noise, {f.group for f in data})
-        random = generator(rng)
-        known = species_of(data)  # an energy given for another element does not make the model know it
-        e0 = {z: e for z, e in isolated_energies(data, self.e0).items() if z in known}
-        terms = default_terms(data) if self.terms is None else list(self.terms)
-        if not terms:
-            raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
-        ceiling = memory("max_memory", self.max_memory)
-        pool = pool_bytes(ceiling)
-        chosen = [term.choose(name_of(term, k), data, random, pool, self.n_jobs) for k, term in enumerate(terms)]
-        kinds = {k for k in KINDS for group in {f.group for f in data} if noise.sigma(group, k) is not None}
-        rows = compress(data, chosen, e0, kinds, noise, self.n_jobs, ceiling)
-        prior_mm = prior_factor(chosen)
-        if self.noise is None:
-            noise = learn_scale(prior_mm, rows, noise)
-        self.state_ = solved(
-            ModelState(
-                settings=deepcopy(terms),
-                terms=chosen,
-                noise=noise,
-                e0=e0,
-                prior_mm=prior_mm,
-                posterior=UNSOLVED,
-                rows=rows,
-                hashes=np.array([f.hash for f in data], dtype=np.uint64),
-                training={
-                    "frames": len(data),
-                    "atoms": sum(f.n_atoms for f in data),
-                    "left_out": left_out(data, noise),
-                },
-                sources=sources_of(data, chosen),
-            )
+        self.state_ = trained(
+            data,
+            self.terms,
+            noise,
+            self.baselines,
+            self.e0,
+            learn_noise=self.noise is None,
+            random=generator(rng),
+            n_jobs=self.n_jobs,
+            ceiling=memory("max_memory", self.max_memory),
         )
         return self
 
@@ -162,147 +133,112 @@ class GAP(Parametric):
         self.noise = self.noise if noise is None else noise
         return self
 
-    def predict(self, atoms: Any, want: Collection[str] | None = None) -> Any:
-        """Predict one structure (a `Prediction`) or several (a list of them).
-
-        Parameters
-        ----------
-        atoms
-            `ase.Atoms`, or an iterable of them; never changed.
-        want
-            Any of energy, energies, forces, stress, energy_std, energies_std, forces_std, stress_std,
-            forces_covariance, extrapolation (see `Prediction`). None: energy and forces, and the
-            stress of structures with a periodic cell. `by_term` always comes along.
-
-        Raises
-        ------
-        NotFittedError, SpeciesError, DataError, ConfigError
-        """
-        self._fitted()
-        threads(self.n_jobs)
-        if isinstance(atoms, Atoms):
-            return self.predict_frame(to_frame(atoms, labels=False), want)
-        frames = to_frames(atoms, labels=False)
-        return list(self.predict_frames(frames, [wanted(want, frame) for frame in frames]))
-
-    def predict_frame(
+    def extend(
         self,
-        frame: Frame,
-        want: Collection[str] | None = None,
-        neighbours: NeighbourList | None = None,
-        draw_m: FloatArray | None = None,
-    ) -> Prediction:
-        """Predict a checked structure, with a neighbour list that may be kept from step to step.
+        frames: Iterable[Atoms] | Iterable[Frame],
+        *,
+        old_frames: Iterable[Atoms] | Iterable[Frame] | None = None,
+        n_sparse: int | Mapping[str, int] | None = None,
+        e0: Mapping[str | int, float] | None = None,
+        rng: Rng = 0,
+    ) -> GAP:
+        """Add labelled structures, which may have new elements, to a fitted model. The old frames are not needed.
 
-        `draw_m` are weights of a posterior sample (`Posterior.sample`), of which ``forces_sample`` is made.
-        """
-        state = self._fitted()
-        require_species(state.species, [frame])
-        return evaluate(
-            state,
-            frame,
-            wanted(want, frame),
-            neighbours=neighbours,
-            n_jobs=self.n_jobs,
-            max_memory=prediction_bytes(self.max_memory),
-            draw_m=draw_m,
-        )
-
-    def predict_frames(self, frames: Sequence[Frame], wants: Sequence[Collection[str]]) -> Iterator[Prediction]:
-        """Predict checked structures, what is wanted of each of them, in order."""
-        state = self._fitted()
-        require_species(state.species, frames)
-        return evaluate_many(state, frames, wants, self.n_jobs, prediction_bytes(self.max_memory))
-
-    def sample(self, n: int, rng: Rng = 0) -> Committee[GAP]:
-        """n models drawn from the posterior, whose spread is that of the model itself: error bars on any property."""
-        return Committee.draw(self, whole("n", n), generator(rng))
-
-    def residuals(self, frames: Iterable[Atoms] | Iterable[Frame]) -> dict[Kind, Residuals]:
-        """Errors of labelled structures, and the variances that the model gives them, by kind of label."""
-        state, data = self._fitted(), self._labelled(frames)
-        require_species(state.species, data)
-        return residuals(state, data, self.n_jobs, prediction_bytes(self.max_memory))
-
-    def leave_one_out(self, frames: Iterable[Atoms] | Iterable[Frame], by: str = "frame") -> dict[Kind, Residuals]:
-        """Errors and variances of training structures as if each had not been in the fit; no refit is needed.
+        The old sparse points stay and new ones are added. The old data count through what they say about the old
+        points: their compressed rows if the model has them, else its posterior. A calibration is dropped.
 
         Parameters
         ----------
         frames
-            Training frames, all or some of them.
-        by
-            ``frame``: each frame is left out by itself. ``config_type``: all frames of its config_type are,
-            which needs the compressed data in the model. Sparse points stay where they are.
+            New structures of the same reference method; they are not changed.
+        old_frames
+            All frames of the fit: their rows are made anew for all sparse points, which is a fresh fit on these points.
+        n_sparse
+            Number of new sparse points of terms with environments, shared as in `SoapTerm`, or {symbol: number}.
+            None: for a new element the mean number of the others, for a known one half of what it has.
+        e0
+            Energies of isolated atoms of new elements, eV. None: as in `fit`.
+        rng
+            Generator or seed of the choice of sparse points.
+
+        Raises
+        ------
+        DataError, SpeciesError, ConfigError
+            Frames that are in the fit already, `old_frames` that are not those of the fit; a baseline that cannot take
+            a new element.
+        """
+        state, data = self._fitted(), self._labelled(frames)
+        check_settings(None, e0, self.keys, self.n_jobs, self.max_memory, None)
+        self.state_ = extended(
+            state,
+            data,
+            None if old_frames is None else self._labelled(old_frames),
+            e0,
+            n_sparse,
+            random=generator(rng),
+            n_jobs=self.n_jobs,
+            ceiling=memory("max_memory", self.max_memory),
+        )
+        return self
+
+    def fine_tune(
+        self,
+        frames: Iterable[Atoms] | Iterable[Frame],
+        *,
+        difference: float | None = None,
+        n_sparse: int | Mapping[str, int] | None = None,
+        noise: Noise | None = None,
+        e0: Mapping[str | int, float] | None = None,
+        rng: Rng = 0,
+    ) -> GAP:
+        """Move a fitted model to another reference method (functional, basis) with a few of its labels.
+
+        What the model says now is the prior mean: the new energy surface is the old one plus a difference, whose prior
+        has the kernels of the model. Energies alone are enough. A calibration is dropped.
+
+        Parameters
+        ----------
+        frames
+            Structures of the new method, of elements that the model knows; those of the fit may be among them.
+        difference
+            Prior σ of the difference, in units of that of the model, δ. None: the most probable one.
+        n_sparse
+            Number of new sparse points as in `extend`. None: none, the old ones serve.
+        noise
+            σ of the new labels. None: as in the model.
+        e0
+            Energies of isolated atoms by the new method, eV. None: from single-atom frames, else by least squares of
+            the difference, with a warning.
+        rng
+            Generator or seed of the choice of sparse points.
 
         Raises
         ------
         DataError, ConfigError
-            A frame that was not in the fit; a model saved without its data; a model of one config_type.
         """
-        state = self._fitted()
-        if by not in ("frame", "config_type"):
-            raise ConfigError(f"leave_one_out by='{by}' does not exist", fix=nearest(by, ("frame", "config_type")))
-        return leave_one_out(state, self._labelled(frames), by, self.n_jobs, prediction_bytes(self.max_memory))
+        state, data = self._fitted(), self._labelled(frames)
+        check_settings(None, e0, self.keys, self.n_jobs, self.max_memory, None)
+        if difference is not None:
+            difference = not_negative("difference", difference)
+        require_species(state.species, data)
+        wanted = state.noise if noise is None else checked_noise(noise)
+        ceiling, random = memory("max_memory", self.max_memory), generator(rng)
+        self.state_ = fine_tuned(
+            state, data, e0, n_sparse, difference, wanted, random=random, n_jobs=self.n_jobs, ceiling=ceiling
+        )
+        self.noise = self.noise if noise is None else noise
+        return self
 
-    def explain(self, atoms: Atoms, atom: int | None = None, n: int = 5) -> Explanation:
-        """What the energy of a structure, and that of one of its atoms, is made of, and why σ is what it is.
-
-        Parameters
-        ----------
-        atoms
-            A structure; not changed.
-        atom
-            Index of the atom to explain. None: the one with the largest σ of its local energy.
-        n
-            Number of similar sparse environments that are listed, per many-body term.
+    def remove(self, frames: Iterable[Atoms] | Iterable[Frame]) -> GAP:
+        """Take the labels of some training frames out of the fit; sparse points stay. A calibration is dropped.
 
         Raises
         ------
-        NotFittedError, SpeciesError, DataError, ConfigError
-            ConfigError for an atom that the structure does not have.
+        DataError, ConfigError
+            A frame that was not in the fit, or has other labels than it had; a model saved without its data.
         """
-        state, frame = self._fitted(), to_frame(atoms, labels=False)
-        require_species(state.species, [frame])
-        return explain(state, frame, atom, n, self.n_jobs, prediction_bytes(self.max_memory))
-
-    def origin(self, column: int) -> str:
-        """Where a sparse point comes from, such as "train.xyz, frame 12, atom 4 (Si), Vacancy", or "isolated Si atom".
-
-        Columns count through all terms, as in `Prediction.nearest`. Empty where the origin is not known: distances
-        of pair terms, points from a file, models that were saved by the first versions of gapkit.
-        """
-        return self._fitted().origin(column)
-
-    def trained_on(self, frames: Iterable[Atoms] | Iterable[Frame]) -> list[bool]:
-        """Which structures, with their labels, were in the fit; they are known again by their numbers."""
-        known = {int(number) for number in self._fitted().hashes}
-        return [frame.hash in known for frame in to_frames(frames, keys=self.keys or Keys())]
-
-    def _labelled(self, frames: Iterable[Atoms] | Iterable[Frame]) -> list[Frame]:
-        return to_frames(frames, keys=self.keys or Keys(), require_labels=True)
-
-    @property
-    def calibration_(self) -> Calibration | None:
-        """How raw standard deviations become those of predictions; set by `gapkit.uncertainty.calibrate`."""
-        return self._fitted().calibration
-
-    @calibration_.setter
-    def calibration_(self, calibration: Calibration | None) -> None:
-        self.state_ = replace(self._fitted(), calibration=calibration)
-
-    def score(self, frames: Iterable[Atoms], y: Any = None) -> float:
-        """Coefficient of determination R², for scikit-learn's searches; 1 is perfect.
-
-        Of the force components; of energies per atom where no frame has forces.
-        """
-        self._fitted()
-        kind, used = scored(self._labelled(frames))
-        return score(kind, used, list(self.predict_frames(used, [{kind}] * len(used))))
-
-    def save(self, path: str | os.PathLike[str], *, data: bool = False) -> None:
-        """Write one file; with `data`, also the compressed training data that `refit` needs."""
-        write(Path(path), *describe(self._fitted(), data=data))
+        self.state_ = reduced(self._fitted(), self._labelled(frames))
+        return self
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> GAP:
@@ -318,41 +254,7 @@ class GAP(Parametric):
             state = build(document, arrays)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise damaged(Path(path), error) from error
-        model = cls(list(state.settings), state.noise)
+        model = cls(list(state.settings), state.noise, baselines=list(state.baselines))
         model.state_ = state
         return model
 
-    @property
-    def reach(self) -> float:
-        """Largest distance at which an atom sees another, Å."""
-        return self._fitted().reach
-
-    @property
-    def species_(self) -> tuple[int, ...]:
-        """Atomic numbers that the model knows."""
-        return self._fitted().species
-
-    @property
-    def e0_(self) -> Mapping[int, float]:
-        """Energies of the isolated atoms by atomic number, eV."""
-        return self._fitted().e0
-
-    @property
-    def log_evidence_(self) -> float:
-        """Log marginal likelihood of the training labels."""
-        return self._fitted().posterior.log_evidence
-
-    @property
-    def training_(self) -> Mapping[str, Any]:
-        """Numbers of training frames and atoms, and the errors of the fit."""
-        return self._fitted().training
-
-    def _fitted(self) -> ModelState:
-        if not hasattr(self, "state_"):
-            from gapkit.errors import NotFittedError
-
-            raise NotFittedError(
-                "this GAP has not been fitted", fix="call fit(frames), or load a model with gapkit.load"
-            )
-        state: ModelState = self.state_
-        return state

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gapkit._check import memory
 from gapkit.atoms.frame import Frame
+from gapkit.descriptors.base import sites_of
 from gapkit.errors import ConfigError
 from gapkit.gp.design import BLOCK_BYTES
 from gapkit.gp.term import BLOCK, SparseTerm
@@ -107,7 +108,9 @@ def atoms_at_once(ceiling: float, pairs_per_atom: float) -> float:
 
 def block_size(ceiling: float, pairs_per_atom: float, terms: Sequence[SparseTerm], n_jobs: int) -> int:
     """Centres evaluated at once by each thread, together in the other half."""
-    features = sum(p.x_md.shape[1] for t in terms for p in t.points.values())
-    columns = sum(t.n_columns for t in terms)
-    per_centre = _WORK_BYTES * pairs_per_atom + 8 * (40 * features + 4 * columns)
+    per_centre, reach = _WORK_BYTES * pairs_per_atom, max((t.descriptor.reach for t in terms), default=1.0)
+    for term in terms:
+        features = sum(p.x_md.shape[1] for p in term.points.values())
+        neighbours = pairs_per_atom * (term.descriptor.reach / reach) ** 3
+        per_centre += 8 * (40 * features + 4 * term.n_columns) * sites_of(term.descriptor, neighbours)
     return max(1, min(BLOCK, int(0.5 * ceiling / (n_threads(n_jobs) * per_centre))))

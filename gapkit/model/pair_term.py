@@ -18,7 +18,7 @@ from gapkit.errors import ConfigError
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.kernels.gaussian import Gaussian
-from gapkit.model.terms import Arrays, Json, species_of
+from gapkit.model.terms import Arrays, Json, first_delta, species_of
 from gapkit.numerics.select import POOL_BYTES
 
 
@@ -40,7 +40,7 @@ class PairTerm(Parametric):
     width
         Width of the region in which the term is switched off below the cutoff, Å.
     delta
-        Prior standard deviation δ of the energy of a bond, eV.
+        Prior standard deviation δ of the energy of a bond, eV; None: the most probable one.
     """
 
     kind: ClassVar[str] = "pair"
@@ -52,7 +52,7 @@ class PairTerm(Parametric):
         n_sparse: int = 20,
         theta: float = 0.8,
         width: float = 1.0,
-        delta: float = 1.0,
+        delta: float | None = 1.0,
     ) -> None:
         self.r_cut = r_cut
         self.n_sparse = n_sparse
@@ -73,7 +73,7 @@ class PairTerm(Parametric):
         descriptor = PairDistances(species_of(frames), r_cut, width)
         shortest = _shortest(descriptor, frames)
         points = {c: descriptor.points(np.linspace(r, r_cut, n_sparse)[:, None]) for c, r in shortest.items()}
-        return SparseTerm(name, descriptor, Gaussian(self.theta), positive("PairTerm.delta", self.delta, "eV"), points)
+        return SparseTerm(name, descriptor, Gaussian(self.theta), first_delta("PairTerm.delta", self.delta), points)
 
     def settings(self, fitted: SparseTerm) -> Json:
         """The settings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy as np
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList, Pairs
 from gapkit.atoms.pieces import pairs_per_atom, pieces
+from gapkit.baselines.base import Contribution
 from gapkit.gp.term import Covariance, Likeness
+from gapkit.model.known import atom_energies, parts
 from gapkit.model.memory import PREDICTION_BYTES, atoms_at_once, block_size
 from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
@@ -19,7 +22,7 @@ from gapkit.model.spread import DERIVED, derived, described, energy_spread, loca
 from gapkit.model.state import ModelState
 from gapkit.model.workers import shared_map
 from gapkit.numerics.memory import aligned
-from gapkit.typing import FloatArray
+from gapkit.typing import KINDS, FloatArray
 from gapkit.units import to_voigt
 
 COVARIANCES = frozenset({"energy_std", "energies_std"})
@@ -79,7 +82,7 @@ def evaluate(
     sums, regions = _summed(state, frame, want, weights_km, neighbours, n_jobs, max_memory)
     values = sums.prediction(0)
     if draw_m is not None and sums.forces_kec is not None:
-        values["forces_sample"] = sums.forces_kec[1]
+        values["forces_sample"] = sums.prediction(1)["forces"]
     if "energy_std" in want:
         values |= described(state, frame, "energy", energy_spread(state, frame, sums.sum_m, list(regions())))
     if "energies_std" in want:
@@ -123,6 +126,9 @@ def _summed(
     sums = _Sums(state, frame, want, weights_km, block_size(max_memory, density, state.terms, n_jobs))
     for pairs in regions():
         sums.add(pairs, n_jobs)
+    whole = pairs if frame.n_atoms <= at_once else None
+    kinds = [kind for kind in KINDS if kind in want]
+    sums.known = parts(state.baselines, frame, kinds, whole, state.reach)
     return sums, regions
 
 
@@ -153,6 +159,7 @@ class _Sums:
         self.variance_e = np.zeros(frame.n_atoms)
         self.sum_m = np.zeros(len(state.posterior.weights_m))
         self.likeness = Likeness.none(frame.n_atoms)
+        self.known: dict[str, Contribution] = {}
 
     def add(self, pairs: Pairs, n_jobs: int) -> None:
         """Add one piece."""
@@ -181,16 +188,21 @@ class _Sums:
     def prediction(self, k: int) -> dict[str, Any]:
         """Fields of the `Prediction` of one set of weights."""
         state, frame = self._state, self._frame
-        table = np.zeros(max(state.e0) + 1)
-        table[list(state.e0)] = list(state.e0.values())
-        e0_e = table[frame.numbers_e]
+        e0_e = atom_energies(frame.numbers_e, state.e0)
         by_term = {"e0": float(e0_e.sum())}
+        by_term |= {name: float(part.energies_e.sum()) for name, part in self.known.items()}
         by_term |= {t.name: float(own_e.sum()) for t, own_e in zip(state.terms, self.energies_kte[k], strict=True)}
+        forces_ec, virial_cc = None if self.forces_kec is None else self.forces_kec[k], self.virial_kcc[k]
+        given = Contribution(e0_e + self.energies_kte[k].sum(axis=0), forces_ec, virial_cc)
+        whole = reduce(Contribution.plus, self.known.values(), given)
+        stress_v = None
+        if "stress" in self._want and whole.virial_cc is not None:
+            stress_v = to_voigt(whole.virial_cc) / frame.volume
         return {
             "energy": float(sum(by_term.values())),
-            "energies": e0_e + self.energies_kte[k].sum(axis=0) if "energies" in self._want else None,
-            "forces": None if self.forces_kec is None else self.forces_kec[k],
-            "stress": to_voigt(self.virial_kcc[k]) / frame.volume if "stress" in self._want else None,
+            "energies": whole.energies_e if "energies" in self._want else None,
+            "forces": whole.forces_ec,
+            "stress": stress_v,
             "by_term": by_term,
         }
 

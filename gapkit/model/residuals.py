@@ -11,13 +11,14 @@ from scipy.linalg import cho_factor, cho_solve
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.baselines.isolated import is_isolated, reference_energy
+from gapkit.baselines.isolated import is_isolated
 from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import Observations, labelled, observations
 from gapkit.gp.design import frame_rows
 from gapkit.gp.noise import own_sigma
 from gapkit.gp.posterior import solve
 from gapkit.model.fitting import EXACT, sigma_of, sigmas_of
+from gapkit.model.known import total
 from gapkit.model.spread import Spread, aleatoric, combined, energy_spread, require_room, species_of_rows, spreads
 from gapkit.model.state import ModelState
 from gapkit.model.workers import shared_map
@@ -124,9 +125,9 @@ def _of_frame(state: ModelState, task: Task) -> dict[Kind, Residuals]:
     spread = spreads(state, frame, pairs, rows, kinds, task.max_memory)
     if "energy" in kinds:
         spread["energy"] = energy_spread(state, frame, rows.energy_m, [pairs])
-    reference = reference_energy(frame.numbers_e, state.e0, frame.where)
     found: dict[Kind, Residuals] = {}
-    seen = list(observations(frame, rows, reference, sorted(kinds)))
+    known = total(state.baselines, state.e0, frame, kinds, pairs, state.reach)
+    seen = list(observations(frame, rows, known, sorted(kinds)))
     weights_m = state.posterior.weights_m
     errors = _left_out(state, seen) if task.left_out else [_Error(o.rows_nm @ weights_m - o.y_n) for o in seen]
     for one, error in zip(seen, errors, strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from gapkit.baselines.base import Baseline
 from gapkit.descriptors.soap import Soap
 from gapkit.descriptors.soap_points import SoapPoints
 from gapkit.gp.calibration import Calibration
@@ -16,6 +17,7 @@ from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import Posterior
 from gapkit.gp.term import Origins, SparseTerm
 from gapkit.model.archive import SCHEMA, Arrays
+from gapkit.model.baseline_kinds import BASELINE_KINDS
 from gapkit.model.state import ModelState, Source
 from gapkit.model.term_kinds import TERM_KINDS
 from gapkit.model.terms import Json, Term
@@ -76,6 +78,10 @@ def _build_settings(entry: Mapping[str, Any]) -> Term:
     return TERM_KINDS[entry["type"]](**{k: v for k, v in entry.items() if k != "type"})
 
 
+def _build_baseline(entry: Mapping[str, Any]) -> Baseline:
+    return BASELINE_KINDS[entry["type"]](**{k: v for k, v in entry.items() if k != "type"})
+
+
 def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
     """Document and arrays of a model, with or without the compressed training data."""
     posterior = state.posterior
@@ -88,6 +94,7 @@ def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
     document: Json = {
         "conventions": _CONVENTIONS,
         "e0": {chemical_symbols[z]: e for z, e in state.e0.items()},
+        "baselines": [{"type": b.kind, **b.get_params(deep=False)} for b in state.baselines],
         "noise": state.noise.get_params(deep=False),
         "log_evidence": posterior.log_evidence,
         "terms": [_describe_term(s, t, arrays) for s, t in zip(state.settings, state.terms, strict=True)],
@@ -114,7 +121,12 @@ def _from_1(document: Json) -> Json:
     return {**document, "terms": terms, "sources": [], "calibration": None}
 
 
-_STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1}
+def _from_2(document: Json) -> Json:
+    """Schema 3 knows baselines."""
+    return {**document, "baselines": []}
+
+
+_STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2}
 """What makes a document of each schema one of the next."""
 
 
@@ -134,6 +146,7 @@ def build(document: Json, arrays: Arrays) -> ModelState:
         terms=terms,
         noise=Noise(**document["noise"]),
         e0={atomic_numbers[symbol]: e for symbol, e in document["e0"].items()},
+        baselines=[_build_baseline(entry) for entry in document["baselines"]],
         prior_mm=prior_mm,
         posterior=Posterior(arrays["weights"], prior_mm, data_mm, document["log_evidence"]),
         rows=None

@@ -13,7 +13,7 @@ from gapkit.errors import ConfigError, GapkitWarning, nearest
 from gapkit.gp.noise import Noise
 
 
-def check_settings(terms: Any, e0: Any, keys: Any, n_jobs: Any, max_memory: Any) -> None:
+def check_settings(terms: Any, e0: Any, keys: Any, n_jobs: Any, max_memory: Any, baselines: Any) -> None:
     """ConfigError for settings of the wrong kind."""
     threads(n_jobs)
     memory("max_memory", max_memory)
@@ -21,10 +21,18 @@ def check_settings(terms: Any, e0: Any, keys: Any, n_jobs: Any, max_memory: Any)
         raise ConfigError(f"keys={keys!r} are no Keys", fix="give Keys(energy='…', forces='…')")
     if not (e0 is None or isinstance(e0, Mapping)):
         raise ConfigError(f"e0={e0!r} is no dictionary", fix="give {symbol: energy in eV}")
-    listed = terms is None or (isinstance(terms, Sequence) and not isinstance(terms, str))
-    if not listed or not all(hasattr(term, "choose") for term in terms or ()):
+    if not _is_list_of(terms, "choose"):
         fix = "give [PairTerm(...), SoapTerm(...)], or terms=None for defaults"
         raise ConfigError(f"terms={terms!r} are no list of terms", fix=fix)
+    if not _is_list_of(baselines, "evaluate"):
+        fix = "give [ZBL(), Coulomb(...)], [] for none, or baselines=None for the default"
+        raise ConfigError(f"baselines={baselines!r} are no list of baselines", fix=fix)
+
+
+def _is_list_of(value: Any, method: str) -> bool:
+    """Whether a setting is None or a list of objects that have a method."""
+    listed = value is None or (isinstance(value, Sequence) and not isinstance(value, str))
+    return listed and all(hasattr(one, method) and not isinstance(one, type) for one in value or ())
 
 
 def checked_noise(*given: Noise | None) -> Noise:

@@ -122,7 +122,7 @@ def _differ(x_ef: FloatArray, known_kf: FloatArray) -> BoolArray:
     """Which rows differ from all known ones by more than rounding, shape (E,)."""
     new = np.ones(len(x_ef), dtype=bool)
     for known_f in known_kf:
-        near = np.flatnonzero(x_ef @ known_f > (1.0 - 1e-6) * (known_f @ known_f))  # unit vectors that may agree
+        near = np.flatnonzero(x_ef @ known_f >= (1.0 - 1e-6) * (known_f @ known_f))  # rows that may agree
         new[near] &= np.linalg.norm(x_ef[near] - known_f, axis=1) > 1e-9
     return new
 

@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 
 from gapkit._check import whole
 from gapkit.atoms.frame import Frame
+from gapkit.baselines.base import Baseline
 from gapkit.gp.calibration import Calibration
 from gapkit.gp.compress import CompressedRows
 from gapkit.gp.noise import Noise
@@ -51,6 +52,8 @@ class ModelState:
         σ of the labels.
     e0
         Energy of the isolated atom by atomic number, eV.
+    baselines
+        Known physics, complete: nothing of it is left open.
     prior_mm
         Upper triangular factor of K_mm/δ².
     posterior
@@ -71,6 +74,7 @@ class ModelState:
     terms: Sequence[SparseTerm]
     noise: Noise
     e0: Mapping[int, float]
+    baselines: Sequence[Baseline]
     prior_mm: FloatArray
     posterior: Posterior
     rows: Sequence[CompressedRows] | None

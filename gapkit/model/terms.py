@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from ase.data import chemical_symbols
 
+from gapkit._check import positive
 from gapkit.atoms.frame import Frame
 from gapkit.descriptors.base import Descriptor
 from gapkit.errors import SpeciesError
@@ -26,9 +27,12 @@ class Term(Protocol):
     ----------
     kind
         Its name in model files and in the files that the command line reads.
+    delta
+        Prior standard deviation of a site's energy, eV; None: the most probable one.
     """
 
     kind: ClassVar[str]
+    delta: float | None
 
     def choose(
         self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES, n_jobs: int = 1
@@ -49,6 +53,11 @@ class Term(Protocol):
     def build(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[Descriptor, Kernel]:
         """Descriptor and kernel that `describe` described; `entry` has the term's name, too."""
         ...
+
+
+def first_delta(name: str, delta: object) -> float:
+    """δ with which a fit begins, eV; ConfigError for one that is not positive."""
+    return 1.0 if delta is None else positive(name, delta, "eV")
 
 
 def species_of(frames: Iterable[Frame]) -> list[int]:

@@ -28,7 +28,7 @@ class TriangularFold:
     Parameters
     ----------
     n_columns
-        Columns of the rows.
+        Columns of the rows, targets included.
     """
 
     def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS) -> None:
@@ -37,18 +37,18 @@ class TriangularFold:
         self._work: FloatArray = np.empty((0, n_columns), order="F")
         self._filled = 0
 
-    def add(self, rows_nm: FloatArray, last_n: FloatArray, divisor_n: FloatArray) -> None:
-        """Take rows of shape (n, n_columns-1), their last column (n,), and what they are divided by (n,)."""
+    def add(self, rows_nm: FloatArray, last_nt: FloatArray, divisor_n: FloatArray) -> None:
+        """Take the first and last columns of some rows, (n, M) and (n, T), and what they are divided by, (n,)."""
         self.n_rows += len(rows_nm)
-        done = 0
+        m, done = rows_nm.shape[1], 0
         while done < len(rows_nm):
             if self._filled == self._capacity:
                 self._fold()
             count = min(len(rows_nm) - done, self._capacity - self._filled)
             self._reserve(self._filled + count)
             here, out = slice(done, done + count), self._work[self._filled : self._filled + count]
-            np.divide(rows_nm[here], divisor_n[here, None], out=out[:, :-1])
-            np.divide(last_n[here], divisor_n[here], out=out[:, -1])
+            np.divide(rows_nm[here], divisor_n[here, None], out=out[:, :m])
+            np.divide(last_nt[here], divisor_n[here, None], out=out[:, m:])
             self._filled += count
             done += count
 

@@ -14,7 +14,8 @@ from ase.data import chemical_symbols
 from sklearn.base import clone
 
 from gapkit import GAP, Noise, Prediction, load
-from gapkit.testing.law import wanted
+from gapkit.atoms.labels import to_frame
+from gapkit.testing.law import there, wanted
 from gapkit.testing.tolerances import ALGEBRA, near, require
 from gapkit.typing import KINDS
 
@@ -57,12 +58,15 @@ def removing_data_never_lowers_variance(model: GAP, frames: Sequence[Atoms], oth
 
 
 def infinite_noise_gives_baseline(model: GAP, frames: Sequence[Atoms], others: Sequence[Atoms]) -> None:
-    """Law 15: labels of infinite σ teach nothing; what remains is e0."""
+    """Law 15: labels of infinite σ teach nothing; what remains is e0 and the baselines."""
     ignorant = _refitted(model, _scaled(model.state_.noise, _INFINITE))
     for atoms in others:
         p = ignorant.predict(atoms, {"energy", "forces"})
-        near(p.energy, sum(model.e0_[int(z)] for z in atoms.numbers), ALGEBRA, "infinite noise does not give e0")
-        near(p.forces, np.zeros_like(p.forces), ALGEBRA, "infinite noise leaves forces")
+        known = [b.evaluate(to_frame(atoms, labels=False), {"forces"}) for b in model.state_.baselines]
+        e0 = sum(model.e0_[int(z)] for z in atoms.numbers)
+        near(p.energy, e0 + sum(b.energies_e.sum() for b in known), ALGEBRA, "infinite noise leaves more than e0")
+        forces_ec = sum((there(b.forces_ec) for b in known), np.zeros_like(p.forces))
+        near(p.forces, forces_ec, ALGEBRA, "infinite noise leaves forces")
 
 
 def refit_is_fit(model: GAP, frames: Sequence[Atoms], others: Sequence[Atoms]) -> None:

@@ -9,11 +9,14 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 import gapkit.descriptors
+from gapkit.descriptors.acsf import Acsf
 from gapkit.descriptors.base import Descriptor
 from gapkit.descriptors.basis import soap_basis
 from gapkit.descriptors.dscribe import DscribeSoap
 from gapkit.descriptors.pair import PairDistances
 from gapkit.descriptors.soap import Soap
+from gapkit.descriptors.symmetry import SymmetryFunctions
+from gapkit.descriptors.triplet import Triplets
 from gapkit.kernels.gaussian import Gaussian
 from gapkit.kernels.polynomial import DotProduct
 from gapkit.testing import DescriptorLaws, implementations, zoo
@@ -78,6 +81,31 @@ class TestPairDistances(DescriptorLaws):
 
     def descriptors(self) -> dict[str, Descriptor]:
         return {"salt": PairDistances([atomic_numbers[s] for s in SALT], 5.0, 1.2)}
+
+
+class TestTriplets(DescriptorLaws):
+    kernel = Gaussian(1.0)
+
+    def structures(self, species: Sequence[str]) -> dict[str, Atoms]:
+        """Those that differ in what triangles they have: none, in a plane, of images of one atom."""
+        return {name: zoo(species)[name] for name in ("tiny", "perovskite", "slab", "wire", "ethanol", "dimer", "atom")}
+
+    def descriptors(self) -> dict[str, Descriptor]:
+        return {"organic": Triplets([atomic_numbers[s] for s in ORGANIC], 2.3, 0.8, (0.5, 0.4, 0.6))}
+
+
+class TestAcsf(DescriptorLaws):
+    kernel = Gaussian(3.0)
+
+    def structures(self, species: Sequence[str]) -> dict[str, Atoms]:
+        """As for triangles."""
+        return TestTriplets().structures(species)
+
+    def descriptors(self) -> dict[str, Descriptor]:
+        g2, g3 = [[0.3, 0.0], [2.0, 1.5]], [1.0]
+        g4, g5 = [[0.01, 1, 1], [0.05, 4, -1], [0.02, 2.5, 0.5]], [[0.03, 3, -1]]
+        functions = {"g2_params": g2, "g3_params": g3, "g4_params": g4, "g5_params": g5, "species": SALT}
+        return {"salt": Acsf(SymmetryFunctions.of({"r_cut": 4.2, **functions}, ()))}
 
 
 class TestDscribeSoap(DescriptorLaws):

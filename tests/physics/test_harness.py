@@ -12,10 +12,12 @@ from ase.data import covalent_radii
 import gapkit.descriptors
 import gapkit.kernels
 from gapkit import GAPCalculator
+from gapkit.descriptors.acsf import Acsf
 from gapkit.descriptors.base import Descriptor
 from gapkit.descriptors.dscribe import DscribeSoap
 from gapkit.descriptors.pair import PairDistances
 from gapkit.descriptors.soap import Soap
+from gapkit.descriptors.triplet import Triplets
 from gapkit.kernels.base import Kernel
 from gapkit.kernels.gaussian import Gaussian
 from gapkit.kernels.polynomial import DotProduct
@@ -39,7 +41,7 @@ def test_the_calculator_obeys_all_laws(silicon_sum: Fitted) -> None:
 
 
 def test_a_new_descriptor_would_be_found() -> None:
-    assert implementations(gapkit.descriptors, Descriptor) == {Soap, DscribeSoap, PairDistances}
+    assert implementations(gapkit.descriptors, Descriptor) == {Acsf, DscribeSoap, PairDistances, Soap, Triplets}
     assert implementations(gapkit.kernels, Kernel) == {DotProduct, Gaussian}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gapkit.atoms.frame import Frame
+from gapkit.baselines.base import Contribution
 from gapkit.gp.compress import CompressedRows, DataFold, RowKey
 from gapkit.gp.design import FrameRows
 from gapkit.typing import KINDS, Kind
@@ -32,10 +33,15 @@ def rows_of(seed: int, n_atoms: int) -> FrameRows:
     return FrameRows(rng.normal(size=M), rng.normal(size=(3 * n_atoms, M)), rng.normal(size=(6, M)))
 
 
+def known(one: Frame, energy: float) -> Contribution:
+    """A baseline of constant energy."""
+    return Contribution.zero(one.n_atoms, KINDS).plus(Contribution(np.full(one.n_atoms, energy / one.n_atoms)))
+
+
 def compressed(frames: list[Frame], reference: float = 0.5) -> dict[RowKey, CompressedRows]:
     fold = DataFold(M)
     for seed, one in enumerate(frames):
-        fold.add(one, rows_of(seed, one.n_atoms), reference, KINDS)
+        fold.add(one, rows_of(seed, one.n_atoms), known(one, reference), KINDS)
     found = fold.finish()
     assert [part.key for part in found] == sorted(part.key for part in found)
     return {part.key: part for part in found}
@@ -80,7 +86,7 @@ def test_missing_labels_are_missing_rows() -> None:
 
 def test_kinds_that_are_not_asked_for_are_left_out() -> None:
     fold = DataFold(M)
-    fold.add(frame(0, 2), rows_of(0, 2), 0.0, {"forces"})
+    fold.add(frame(0, 2), rows_of(0, 2), known(frame(0, 2), 0.0), {"forces"})
     assert [part.key.kind for part in fold.finish()] == ["forces"]
 
 
@@ -116,6 +122,6 @@ def test_order_of_the_frames_does_not_matter(kind: Kind) -> None:
     forward = compressed(frames)[RowKey("a", kind)]
     fold = DataFold(M)
     for seed in reversed(range(9)):
-        fold.add(frames[seed], rows_of(seed, frames[seed].n_atoms), 0.5, KINDS)
+        fold.add(frames[seed], rows_of(seed, frames[seed].n_atoms), known(frames[seed], 0.5), KINDS)
     backward = {part.key: part for part in fold.finish()}[RowKey("a", kind)]
     assert np.abs(np.diagonal(forward.factor_nm)) == pytest.approx(np.abs(np.diagonal(backward.factor_nm)), rel=1e-10)

@@ -35,7 +35,7 @@ def test_its_numbers_are_those_of_the_prediction(name: str) -> None:
         assert np.sqrt(np.sum(np.square(squares))) == pytest.approx(e.energy_std, rel=1e-12)
         assert (e.atom, e.symbol) == (k, "Si")
         assert sum(e.local_by_term.values()) == pytest.approx(e.local_energy, abs=1e-12)
-        assert list(e.local_by_term) == ["e0", "pair0", "soap1"]
+        assert list(e.local_by_term) == ["e0", "zbl", "pair0", "soap1"]
         assert e.local_energy == pytest.approx(p.energies[k], abs=1e-10)
         assert np.hypot(e.local_data_std, e.local_prior_std) == pytest.approx(p.energies_epistemic_std[k], rel=1e-6)
         assert (e.extrapolation, e.nearest) == (pytest.approx(p.extrapolation[k], abs=1e-7), p.nearest[k])

@@ -17,7 +17,7 @@ def reference(rows: np.ndarray) -> np.ndarray:
 
 
 def add(fold: TriangularFold, rows: np.ndarray) -> None:
-    fold.add(rows[:, :-1], rows[:, -1], np.ones(len(rows)))
+    fold.add(rows[:, :-1], rows[:, -1:], np.ones(len(rows)))
 
 
 def folded(rows: np.ndarray, sizes: list[int], fold_rows: int) -> TriangularFold:
@@ -62,7 +62,7 @@ def test_fold_does_not_change_what_it_is_given(rng: np.random.Generator) -> None
 def test_rows_are_divided_on_the_way_in(rng: np.random.Generator) -> None:
     rows, divisor = rng.normal(size=(40, 7)), rng.uniform(0.1, 3.0, 40)
     fold = TriangularFold(7, fold_rows=5)
-    fold.add(rows[:, :-1], rows[:, -1], divisor)
+    fold.add(rows[:, :-1], rows[:, -1:], divisor)
     assert fold.factor() == pytest.approx(reference(rows / divisor[:, None]), rel=1e-12, abs=1e-13)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import pickle
 from typing import Any
@@ -176,3 +177,25 @@ def test_coincident_atoms_are_named() -> None:
 def test_all_atoms_at_the_origin_is_quick_to_find() -> None:
     with pytest.raises(DataError, match="one spot"):
         make(numbers_e=np.ones(500), positions_ec=np.zeros((500, 3)))
+
+
+def test_charges_belong_to_the_structure() -> None:
+    frame = make(charges_e=[2, -1])
+    assert frame.charges_e is not None
+    assert frame.charges_e.dtype == np.float64
+    with pytest.raises(ValueError, match="read-only"):
+        frame.charges_e[0] = 0.0
+    assert make().charges_e is None
+    with pytest.raises(DataError, match=r"charges array has shape \(3,\) where \(2,\)"):
+        make(charges_e=np.zeros(3))
+    with pytest.raises(DataError, match=r"charges array has NaN.*train.xyz, frame 12, atom 1 \(O\)"):
+        make(charges_e=[1.0, np.nan])
+
+
+def test_the_hash_is_that_of_files_written_before_frames_had_charges() -> None:
+    frame = make(energy=-1.5, forces_ec=np.ones((2, 3)))
+    arrays = [frame.numbers_e, frame.positions_ec, frame.cell_cc, frame.pbc_c, np.array([-1.5]), np.ones((2, 3))]
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).digest()
+    assert frame.hash == int.from_bytes(digest[:8], "big")
+    others = [make(energy=-1.5, forces_ec=np.ones((2, 3)), charges_e=charges) for charges in ([1, -1], [1, -2])]
+    assert len({frame.hash, *(other.hash for other in others)}) == 3

@@ -18,10 +18,9 @@ from tests.samples import E0, atom, cluster, crystal, fitted, frames, label, mod
 
 def test_constructor_stores_and_does_nothing() -> None:
     """What is wrong is found by `fit`, as scikit-learn asks."""
-    terms, noise, keys, e0 = object(), object(), object(), object()
-    made = GAP(terms, noise, keys=keys, e0=e0, n_jobs=0)  # type: ignore[arg-type]
-    params = made.get_params(deep=False)
-    assert params == {"terms": terms, "noise": noise, "keys": keys, "e0": e0, "n_jobs": 0, "max_memory": None}
+    given = {name: object() for name in ("terms", "noise", "baselines", "keys", "e0")}
+    made = GAP(**given, n_jobs=0)  # type: ignore[arg-type]
+    assert made.get_params(deep=False) == {**given, "n_jobs": 0, "max_memory": None}
     assert not [name for name in vars(made) if name.endswith("_")]
 
 
@@ -44,7 +43,8 @@ def test_fit_learns_and_returns_itself() -> None:
 
 
 def test_fit_is_good_on_what_it_has_seen() -> None:
-    precise = model(noise=Noise(energy=1e-4, forces=1e-3, stress=1e-3), terms=[PairTerm(4.0, n_sparse=30, theta=0.4)])
+    terms = [PairTerm(4.0, n_sparse=30, theta=0.4)]
+    precise = model(noise=Noise(energy=1e-4, forces=1e-3, stress=1e-3), terms=terms, baselines=[])
     precise.fit(frames(6))
     for atoms in frames(6):
         p = precise.predict(atoms)

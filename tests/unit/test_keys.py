@@ -75,6 +75,7 @@ def test_a_given_key_may_be_missing_in_some_frames_but_not_in_all() -> None:
         Keys(energy_sigma="s"),
         Keys(force_mask="m"),
         Keys(force_atom_sigma="s"),
+        Keys(charges="q"),
     ],
 )
 def test_every_given_key_must_be_somewhere(keys: Keys) -> None:
@@ -84,7 +85,23 @@ def test_every_given_key_must_be_somewhere(keys: Keys) -> None:
     assert quietly(atoms, keys=keys, labels=False).energy is None
 
 
-@pytest.mark.parametrize("bad", [{"energy": ""}, {"forces": 3}, {"group": None}, {"force_mask": ""}])
+@pytest.mark.parametrize("bad", [{"energy": ""}, {"forces": 3}, {"group": None}, {"force_mask": ""}, {"charges": None}])
 def test_keys_are_names(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="is not a name"):
         Keys(**bad)
+
+
+def test_charges_are_read_with_and_without_labels(tmp_path: Path) -> None:
+    atoms = crystal(energy=-1.0)
+    assert quietly(atoms).charges_e is None
+    atoms.set_initial_charges([0.5, -0.5])
+    atoms.arrays["bader"] = np.array([0.25, -0.25])
+    atoms.write(tmp_path / "charged.xyz")
+    (stored,) = read_frames(tmp_path / "charged.xyz")
+    for labels in (True, False):
+        assert np.array_equal(quietly(stored, labels=labels).charges_e, [0.5, -0.5])
+        assert np.array_equal(quietly(stored, labels=labels, keys=Keys(charges="bader")).charges_e, [0.25, -0.25])
+        assert quietly(stored, labels=labels, keys=Keys(energy="energy")).charges_e is not None
+    atoms.arrays["wide"] = np.zeros((2, 3))
+    with pytest.raises(DataError, match=r"charges array has shape \(2, 3\)"):
+        quietly(atoms, keys=Keys(charges="wide"))

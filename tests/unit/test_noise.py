@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gapkit.atoms.frame import Frame
+from gapkit.baselines.base import Contribution
 from gapkit.errors import ConfigError
 from gapkit.gp.compress import DataFold
 from gapkit.gp.design import FrameRows
@@ -55,7 +56,7 @@ def effective_sigma(frame: Frame, kind: Kind, noise: Noise, row: int = 0) -> flo
     # the observed stress is the virial over V; its row is the row of the virial over V
     (forces_nm if kind == "forces" else virial_vm)[row] = k * VOLUME if kind == "stress" else k
     fold = DataFold(1)
-    fold.add(frame, FrameRows(np.array([k]), forces_nm, virial_vm), 0.0, {kind})
+    fold.add(frame, FrameRows(np.array([k]), forces_nm, virial_vm), Contribution.zero(frame.n_atoms, {kind}), {kind})
     try:
         used, sigmas = sigmas_of(fold.finish(), noise)
     except ConfigError:  # nothing is left to fit

@@ -34,7 +34,7 @@ def test_unfitted(name: str, tmp_path: Any) -> None:
 def test_by_term_is_the_whole() -> None:
     for made, atoms in [(fitted(), crystal(9)), (fitted_two(), cluster(9, "SiC2Si"))]:
         p = made.predict(atoms, {"energy", "energies"})
-        assert list(p.by_term) == ["e0", "pair0", "soap1"]
+        assert list(p.by_term) == ["e0", "zbl", "pair0", "soap1"]
         assert sum(p.by_term.values()) == pytest.approx(p.energy, abs=1e-12)
         assert p.energies.sum() == pytest.approx(p.energy, abs=1e-12)
         assert p.by_term["e0"] == pytest.approx(sum(E0[s] for s in atoms.get_chemical_symbols()), abs=1e-12)

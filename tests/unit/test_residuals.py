@@ -11,7 +11,8 @@ from ase import Atoms
 from gapkit import GAP, ConfigError, DataError, Keys, Noise, Residuals, SoapTerm
 from gapkit.atoms.labels import to_frames
 from gapkit.gp.posterior import solve
-from gapkit.model.fitting import compress, sigmas_of
+from gapkit.model.fitting import compress, isolated_rows, sigmas_of
+from gapkit.model.known import Known, total
 from gapkit.model.residuals import residuals
 from gapkit.typing import KINDS
 from tests.samples import cluster, crystal, fitted, frames, model, soap_arguments
@@ -26,7 +27,8 @@ def refit(fit: GAP, structures: list[Atoms], keep: list[bool], keys: Keys | None
     """The same sparse points, with the labels of some of the structures."""
     state = fit.state_
     data = [f for f, k in zip(to_frames(structures, keys=keys or Keys()), keep, strict=True) if k]
-    rows = compress(data, state.terms, state.e0, set(KINDS), state.noise, 1)
+    known = [Known(total(state.baselines, state.e0, f, f.kinds)) for f in data]
+    rows = [isolated_rows(state.terms, state.species), *compress(data, state.terms, known, state.noise, 1)]
     again = GAP(state.settings, state.noise, keys=keys)
     again.state_ = replace(state, posterior=solve(state.prior_mm, *sigmas_of(rows, state.noise)), rows=rows)
     return again

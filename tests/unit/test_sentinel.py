@@ -28,14 +28,14 @@ from gapkit.uncertainty import Flag, Sentinel, SentinelStop
 from gapkit.uncertainty.estimate import Estimate, Weights, first_guess, rms
 from gapkit.uncertainty.limits import read_limit
 from gapkit.uncertainty.watch import EXACT, FIRST_REFRESH, LAST_REFRESH, Schedule
-from tests.samples import fitted
+from tests.samples import unguarded
 
 FORCES = {14: Scale(np.array([0.01, 0.1]), np.array([0.02, 0.4]), 0.3), 0: Scale(np.ones(1), np.ones(1))}
 
 
 def calibrated() -> GAP:
-    """`fitted()` with a calibration that is neither a factor nor blind to what its parts are."""
-    model = copy.copy(fitted())
+    """`unguarded()` with a calibration that is neither a factor nor blind to what its parts are."""
+    model = copy.copy(unguarded())
     rng = np.random.default_rng(0)
     sigma_x = rng.uniform(0.05, 0.2, 2000)
     samples = np.stack([sigma_x, sigma_x * np.abs(rng.standard_normal(2000))], axis=1)
@@ -93,7 +93,7 @@ def data_part(model: GAP, atoms: Atoms) -> np.ndarray:
 
 def test_deviations_of_samples_average_to_the_variance() -> None:
     """Of n samples within four standard errors; that of the mean of d² of three components is at most √(2/n) of it."""
-    model, atoms, n = fitted(), crystal(0.5), 600
+    model, atoms, n = unguarded(), crystal(0.5), 600
     variance_e, p = data_part(model, atoms), model.predict(atoms)
     calc, weights = GAPCalculator(model), Weights(model, np.random.default_rng(3))
     calc.sampler = lambda _: weights.draw()
@@ -107,7 +107,7 @@ def test_deviations_of_samples_average_to_the_variance() -> None:
     assert guess_e == pytest.approx(variance_e, rel=4.0 * np.sqrt(2.0 / 16))
 
 
-@pytest.mark.parametrize("model", [calibrated(), fitted()], ids=["calibrated", "raw"])
+@pytest.mark.parametrize("model", [calibrated(), unguarded()], ids=["calibrated", "raw"])
 def test_the_estimate_is_exact_where_it_has_learned_and_follows_from_there(model: GAP) -> None:
     atoms, later = crystal(0.3), crystal(0.45)
     exact, exact_later = (model.predict(a, EXACT) for a in (atoms, later))
@@ -397,17 +397,17 @@ def test_auto_is_what_the_calibration_says() -> None:
         sentinel, _ = watched("auto", model, miss_rate=miss_rate)
         assert sentinel.limit == ("forces", model.calibration_.limit(miss_rate))  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match="'auto' needs a calibrated model") as caught:
-        Sentinel(GAPCalculator(fitted()), "auto")
+        Sentinel(GAPCalculator(unguarded()), "auto")
     assert "gapkit calibrate" in caught.value.fix
 
 
 def test_raw_sigma_is_warned_of() -> None:
     with pytest.warns(GapkitWarning, match="may be ten times too small") as caught:
-        Sentinel(fitted(), "0.1 eV/Å")
+        Sentinel(unguarded(), "0.1 eV/Å")
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Sentinel(fitted(), None)
+        Sentinel(unguarded(), None)
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

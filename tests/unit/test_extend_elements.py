@@ -1,0 +1,148 @@
+"""Extension of a model by new elements: descriptors get wider, and what was known stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from gapkit import GAP, ACSFTerm, GapkitWarning, Noise, PairTerm, SoapTerm, TripletTerm, load
+from gapkit.model.terms import Term
+from gapkit.testing import obeys, zoo
+from gapkit.testing.gap_laws import GAP_LAWS
+from tests.samples import E0, cluster, crystal, frames, numbers, soap_arguments, two_species
+
+SIGMAS = {"energy": 0.002, "forces": 0.05, "stress": 0.02}
+FUNCTIONS = {"r_cut": 3.6, "g2_params": [[0.5, 2.0], [1.0, 3.0]], "g4_params": [[0.01, 1, -1], [0.05, 2, 1]]}
+
+
+def soap_term(**changes: Any) -> SoapTerm:
+    return SoapTerm(soap_arguments(), **{"zeta": 2, "n_sparse": 8, **changes})
+
+
+def compressed(mode: str, **weights: float) -> SoapTerm:
+    compression = {"mode": mode, "species_weighting": weights or None}
+    return SoapTerm(soap_arguments(compression=compression), zeta=2, n_sparse=8)
+
+
+def model(*terms: Term, **changes: Any) -> GAP:
+    """Without a baseline, and unless terms are given of a SOAP alone, whose weights magnify rounding little."""
+    return GAP(list(terms) or [soap_term()], **{"noise": Noise(**SIGMAS), "baselines": [], **changes})
+
+
+def old_frames() -> list[Atoms]:
+    return frames(6)
+
+
+def carbon() -> list[Atoms]:
+    """Silicon carbide, and the isolated carbon atom."""
+    return two_species(6)[1:]
+
+
+TERMS: dict[str, Callable[[], list[Term]]] = {
+    "soap": lambda: [soap_term()],
+    "mu1nu1": lambda: [compressed("mu1nu1")],
+    "mu2": lambda: [compressed("mu2")],
+    "crossover": lambda: [compressed("crossover")],
+    "weights": lambda: [compressed("off", Si=0.7)],
+    "mu2 weights": lambda: [compressed("mu2", Si=0.7)],
+    "vectors": lambda: [soap_term(embedding={"Si": [1.0, 0.2]})],
+    "alchemical": lambda: [soap_term(embedding={"Si": [1.0, 0.2]}, alchemical=True)],
+    "pair": lambda: [PairTerm(3.5, n_sparse=6)],
+    "triplet": lambda: [TripletTerm(3.2, n_sparse=6)],
+    "acsf": lambda: [ACSFTerm(FUNCTIONS, n_sparse=8)],
+    "three": lambda: [PairTerm(3.5, n_sparse=5), TripletTerm(3.2, n_sparse=5), soap_term(n_sparse=6)],
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_new_element_changes_nothing_of_the_old_ones(name: str) -> None:
+    """The weights that the model had, at their points in the descriptor of two elements, say what they said."""
+    old = model(*TERMS[name]()).fit(old_frames())
+    fit = copy(old).extend(carbon(), n_sparse={"Si": 3, "C": 5})
+    weights_m, first = np.zeros(len(fit.state_.posterior.weights_m)), 0
+    seen = 0
+    for was, now, columns in zip(old.state_.terms, fit.state_.terms, fit.state_.slices, strict=True):
+        for channel, own in was.columns.items():
+            start = columns.start + now.columns[channel].start
+            weights_m[start : start + own.stop - own.start] = old.state_.posterior.weights_m[first:][own]
+            seen += own.stop - own.start
+        first += was.n_columns
+    assert seen == len(old.state_.posterior.weights_m)
+    unmoved = copy(fit)
+    unmoved.state_ = replace(fit.state_, posterior=replace(fit.state_.posterior, weights_m=weights_m))
+    scale = np.abs(weights_m).max()
+    for atoms in (crystal(9), cluster(8, "Si5")):
+        one, other = unmoved.predict(atoms), old.predict(atoms)
+        assert abs(one.energy - other.energy) <= 1e-12 * scale * len(atoms)
+        assert np.abs(one.forces - other.forces).max() <= 1e-11 * scale
+    assert fit.species_ == (6, 14)
+
+
+@pytest.mark.parametrize("name", ["soap", "mu1nu1", "alchemical", "triplet", "acsf"])
+def test_the_extended_model_is_a_model(name: str, tmp_path: Path) -> None:
+    """It obeys all laws, isolated atoms have e0, and it comes back from its file bit for bit."""
+    fit = model(*TERMS[name]()).fit(old_frames()).extend(carbon())
+    structures = zoo(["Si", "C"])
+    for kind in ("skewed", "dimer"):
+        obeys(fit, structures[kind])
+    for law in GAP_LAWS:
+        if law.__name__ in ("isolated_atom_has_e0", "file_keeps_everything", "removing_data_never_lowers_variance"):
+            law(fit, [], [structures["water"]])
+    fit.save(tmp_path / "a.gap")
+    assert np.array_equal(numbers(load(tmp_path / "a.gap"), structures["skewed"]), numbers(fit, structures["skewed"]))
+
+
+def test_the_isolated_atom_of_a_new_element_has_its_energy() -> None:
+    fit = model().fit(old_frames()).extend(carbon())
+    for symbol, energy in E0.items():
+        p = fit.predict(Atoms(symbol), {"energy", "energy_std"})
+        assert p.energy == pytest.approx(energy, abs=1e-6)
+        assert p.energy_epistemic_std < 2e-5
+    given = model().fit(old_frames()).extend(carbon()[1:], e0={"C": -1.25})
+    assert given.e0_ == {6: -1.25, 14: -2.5}
+    with pytest.warns(GapkitWarning, match="e0 of C comes from least squares"):
+        fitted = model().fit(old_frames()).extend(carbon()[1:])
+    assert fitted.e0_[14] == -2.5
+
+
+def test_embeddings_of_chemical_features_reach_new_elements() -> None:
+    """Old vectors stay, the new one is nearest to that of its like; a vector that the user gave is taken."""
+    term = soap_term(embedding=2, n_sparse=10)
+    fit = model(term).fit(two_species())
+    old = fit.state_.terms[0].descriptor.basis
+    fit.extend([carbide_of_germanium(k) for k in range(3)], e0={"Ge": -3.0})
+    new = fit.state_.terms[0].descriptor.basis
+    vectors = dict(zip(new.species, new.embedding_sk, strict=True))
+    for z, u_k in zip(old.species, old.embedding_sk, strict=True):
+        assert np.array_equal(vectors[z], u_k)
+    assert np.linalg.norm(vectors[32] - vectors[14]) < 0.3 * np.linalg.norm(vectors[32] - vectors[6])
+    own = model(soap_term(embedding={"Si": [1.0, 0.2], "C": [0.3, -0.8]})).fit(old_frames()).extend(carbon())
+    assert own.state_.terms[0].descriptor.basis.embedding_sk.tolist() == [[0.3, -0.8], [1.0, 0.2]]
+
+
+def carbide_of_germanium(seed: int) -> Atoms:
+    """With the labels of silicon carbide."""
+    found = crystal(seed, symbols="SiC")
+    labels = found.calc.results
+    found.set_chemical_symbols(["Ge" if s == "Si" else s for s in found.get_chemical_symbols()])
+    found.calc = SinglePointCalculator(found, **labels)
+    return found
+
+
+def test_baselines_reach_new_elements() -> None:
+    fit = model(baselines=None).fit(old_frames())
+    radii = dict(fit.state_.baselines[0].outer)
+    fit.extend(carbon())
+    now = fit.state_.baselines[0].outer
+    assert {name: now[name] for name in radii} == radii
+    assert set(now) == {"Si-Si", "C-Si", "C-C"}
+    close = Atoms("SiC", [[0, 0, 0], [0, 0, 0.5]])
+    assert fit.predict(close).by_term["zbl"] > 10.0
