@@ -9,6 +9,7 @@ from gapkit import errors
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import read_frames
+from gapkit.baselines.cohesion import Cohesion
 from gapkit.baselines.coulomb import Coulomb
 from gapkit.baselines.dispersion import Dispersion
 from gapkit.baselines.external import External, register_calculator
@@ -61,6 +62,7 @@ __all__ = [
     "ZBL",
     "ACSFTerm",
     "Calibration",
+    "Cohesion",
     "Committee",
     "ConfigError",
     "Coulomb",

@@ -198,7 +198,8 @@ def sigma_text(sigma: float | None, kind: Kind) -> str:
 
 def _baselines(config: Config) -> tuple[list[Any] | None, list[Choice]]:
     if config.baselines is None:
-        return None, [Choice("baselines", "zbl, below the shortest distances of the data", DEFAULT)]
+        zbl, cohesion = "zbl, below the shortest distances of the data", "cohesion, of elements whose e0 is known"
+        return None, [Choice("baselines", f"{zbl}; {cohesion}", DEFAULT)]
     made, choices = [], []
     for table in config.baselines:
         with of_file(config.path):
@@ -208,7 +209,7 @@ def _baselines(config: Config) -> tuple[list[Any] | None, list[Choice]]:
 
 
 def _e0(frames: Sequence[Frame], config: Config) -> tuple[dict[str | int, float], list[Choice]]:
-    """Energies of isolated atoms, as the fit itself would find them."""
+    """Energies of isolated atoms that were given, and in words what the fit itself will find."""
     symbols: dict[str | int, float] = dict(config.e0.items())
     if config.baselines:  # least squares see what these leave of the energies
         text = ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in config.e0.items())
@@ -222,4 +223,4 @@ def _e0(frames: Sequence[Frame], config: Config) -> tuple[dict[str | int, float]
         why = config.path if number in given else "single-atom frames" if number in alone else "least squares"
         by_reason.setdefault(why, []).append(f"{chemical_symbols[number]} {energy:.6g}")
     choices = [Choice("e0", ", ".join(values) + " eV", why) for why, values in by_reason.items()]
-    return dict(e0.items()), choices
+    return symbols, choices  # of those by least squares the fit must know that they are

@@ -29,31 +29,35 @@ _WEAK = 1e-8  # of the largest singular value: the share of a row in weaker dire
 _FOUND = 1e-6  # of rows that may be missing in the factor that they are taken from
 
 
-def summary(old: Posterior, difference: float = 0.0) -> CompressedRows:
-    """Rows that turn the prior of a new function into what the posterior of an old one says about it.
+class Summary:
+    """What the posterior of an old function says about a new one.
 
-    The new function is the old one plus a difference, whose prior is `difference` f times that of the old one: the
-    prior of both together is K (1 + f²), and the weights have the covariance A⁻¹ + f² K⁻¹ about the old weights.
-
-    Parameters
-    ----------
-    difference
-        f ≥ 0; 0 passes on the posterior itself.
-
-    Returns
-    -------
-    Rows for σ = 1 and for a prior K (1 + f²), whose factor is that of `old` over √(1 + f²).
+    The new function is the old one plus a difference, whose prior is f times that of the old one: the prior of both
+    together is K (1 + f²), and the weights have the covariance A⁻¹ + f² K⁻¹ about the old weights.
     """
-    # in the basis of the singular vectors, A = Uᵀ V g Vᵀ U with the factor U of K⁻¹ and g ≥ 1
-    _, singular, turned_mm = np.linalg.svd(whiten(old.prior_mm, old.data_mm))
-    basis_mm = turned_mm @ old.prior_mm
-    precision = 1.0 / (1.0 / np.maximum(singular**2, 1.0) + difference**2)
-    added = precision - 1.0 / (1.0 + difference**2)
-    kept = added > _NOTHING
-    root = np.sqrt(added[kept])
-    rows = root[:, None] * basis_mm[kept]
-    target = precision[kept] / root * (basis_mm[kept] @ old.weights_m)
-    return CompressedRows(SUMMARY, np.asfortranarray(np.column_stack([rows, target])), int(kept.sum()), 0.0)
+
+    def __init__(self, old: Posterior) -> None:
+        # in the basis of the singular vectors, A = Uᵀ V g Vᵀ U with the factor U of K⁻¹ and g ≥ 1
+        _, singular, turned_mm = np.linalg.svd(whiten(old.prior_mm, old.data_mm))
+        self._g = np.maximum(singular**2, 1.0)
+        self._basis_mm = turned_mm @ old.prior_mm
+        self._turned_m = self._basis_mm @ old.weights_m
+
+    def rows(self, difference: float = 0.0) -> CompressedRows:
+        """Rows for σ = 1 and for a prior K (1 + f²), whose factor is that of the old one over √(1 + f²).
+
+        Parameters
+        ----------
+        difference
+            f ≥ 0; 0 passes on the posterior itself.
+        """
+        precision = 1.0 / (1.0 / self._g + difference**2)
+        added = precision - 1.0 / (1.0 + difference**2)
+        kept = added > _NOTHING
+        root = np.sqrt(added[kept])
+        rows = root[:, None] * self._basis_mm[kept]
+        target = precision[kept] / root * self._turned_m[kept]
+        return CompressedRows(SUMMARY, np.asfortranarray(np.column_stack([rows, target])), int(kept.sum()), 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,11 @@ from gapkit.errors import ConfigError, DataError, GapkitWarning
 from gapkit.gp.compress import CompressedRows, Observations, RowKey, observations
 from gapkit.gp.design import frame_rows
 from gapkit.gp.noise import Noise, own_sigma
-from gapkit.gp.posterior import solve
-from gapkit.gp.transfer import Grown, carried, merged, summary, without
-from gapkit.model.fitting import EXACT, compress, isolated_rows, left_out, prior_factor, sigmas_of
+from gapkit.gp.transfer import Grown, Summary, carried, merged, without
+from gapkit.model.difference import most_apt
+from gapkit.model.fitting import EXACT, compress, isolated_rows, left_out, prior_factor
 from gapkit.model.growing import grown, moved_prior, unchanged
-from gapkit.model.known import Known, known_of, total
+from gapkit.model.known import Known, completed, known_of, total
 from gapkit.model.memory import PREDICTION_BYTES, pool_bytes
 from gapkit.model.predict import evaluate_many
 from gapkit.model.state import ModelState, solved, sources_of
@@ -31,7 +31,6 @@ from gapkit.model.terms import isolated_frame, species_of
 _log = logging.getLogger(__name__)
 
 _SAME_ENERGY = 1e-6  # eV
-_DIFFERENCES = (1e-3, 30.0)  # prior σ of a difference of two functions, in units of that of the first
 
 
 def extended(
@@ -88,7 +87,7 @@ def fine_tuned(
     known = [Known(total(state.baselines, state.e0, f, f.kinds)) for f in data]
     rows = compress(data, [t.new for t in terms], known, noise, n_jobs, ceiling)
     if difference is None:
-        difference = _learned_difference(state, terms, rows, noise)
+        difference = most_apt(state, terms, data, known, rows)
         _log.info("prior σ of the difference: %.3g times that of the model", difference)
     state, old = _summarised(state, difference)
     state = replace(state, training={**state.training, "moved": True})
@@ -169,7 +168,7 @@ def _joined(
 def _summarised(state: ModelState, difference: float) -> tuple[ModelState, list[CompressedRows]]:
     """The model with the note that all its frames stand in one summary, and this."""
     state = _bound(state)
-    return replace(state, training={**state.training, "left_out": []}), [summary(state.posterior, difference)]
+    return replace(state, training={**state.training, "left_out": []}), [Summary(state.posterior).rows(difference)]
 
 
 def _bound(state: ModelState) -> ModelState:
@@ -213,9 +212,10 @@ def _with_elements(state: ModelState, data: Sequence[Frame], e0: Mapping[str | i
             raise ConfigError(what, fix="leave it out, or use fine_tune for another reference method")
     if not new:
         return replace(state, baselines=baselines)
-    every_e0, _, _ = known_of(data, baselines, given)
+    found, _, _ = known_of(data, baselines, given)
     wanted = {*state.e0, *new}
-    return replace(state, baselines=baselines, e0={z: e for z, e in every_e0.items() if z in wanted})
+    e0_all = {z: e for z, e in found.e0.items() if z in wanted}
+    return replace(state, baselines=completed(baselines, found), e0=e0_all)
 
 
 def _with_reference(
@@ -256,22 +256,3 @@ def _checked_old(state: ModelState, old: Sequence[Frame]) -> list[Frame]:
         what = what if lacking else "old_frames has frames that were not in the fit"
         raise DataError(what, fix="give the same frames as to fit, or leave old_frames out")
     return list(old)
-
-
-def _learned_difference(
-    state: ModelState, terms: Sequence[Grown], rows: Sequence[CompressedRows], noise: Noise
-) -> float:
-    """The prior σ of the difference that makes the new labels most probable, given the old model."""
-    from scipy.optimize import minimize_scalar  # slow to load
-
-    used, sigmas = sigmas_of(rows, noise)
-
-    def surprise(log_f: float) -> float:
-        f = float(np.exp(log_f))
-        prior_mm = prior_factor(moved_prior(terms, float(np.sqrt(1.0 + f**2))))
-        before = carried([summary(state.posterior, f)], terms, state.prior_mm)
-        alone = solve(prior_mm, before, [1.0])
-        return alone.log_evidence - solve(prior_mm, [*before, *used], [1.0, *sigmas]).log_evidence
-
-    found = minimize_scalar(surprise, bounds=np.log(_DIFFERENCES), method="bounded", options={"xatol": 0.1})
-    return float(np.exp(found.x))

@@ -38,9 +38,10 @@ class GAP(Fitted):
     noise
         σ of the labels. None: `Noise()` times a factor learned from the data (evidence).
     baselines
-        Known physics that is subtracted before the fit and added again in predictions: `ZBL`, `Coulomb`,
-        `Dispersion`, `External`. None: `[ZBL()]`, a repulsion of atoms that are closer than any in the data, which
-        leaves the data as they are. An empty list: none.
+        Known physics that is subtracted before the fit and added again in predictions: `ZBL`, `Cohesion`, `Coulomb`,
+        `Dispersion`, `External`. None: `[ZBL(), Cohesion()]`: a repulsion of atoms that are closer than any in the
+        data, which leaves the data as they are, and the mean energy of bound atoms of each element whose e0 is known
+        (none of these: no cohesion). An empty list: none.
     e0
         {symbol: energy of the isolated atom, eV}. None: from single-atom frames, else by least
         squares with a warning.
@@ -145,7 +146,8 @@ class GAP(Fitted):
         """Add labelled structures, which may have new elements, to a fitted model. The old frames are not needed.
 
         The old sparse points stay and new ones are added. The old data count through what they say about the old
-        points: their compressed rows if the model has them, else its posterior. A calibration is dropped.
+        points: their compressed rows if the model has them, else its posterior. After new points, `remove` and
+        `leave_one_out` cannot take the old frames out one by one any more. A calibration is dropped.
 
         Parameters
         ----------
@@ -201,7 +203,8 @@ class GAP(Fitted):
         frames
             Structures of the new method, of elements that the model knows; those of the fit may be among them.
         difference
-            Prior σ of the difference, in units of that of the model, δ. None: the most probable one.
+            Prior σ of the difference, in units of that of the model, δ. None: the one with which frames that are left
+            out are predicted best.
         n_sparse
             Number of new sparse points as in `extend`. None: none, the old ones serve.
         noise
@@ -235,7 +238,8 @@ class GAP(Fitted):
         Raises
         ------
         DataError, ConfigError
-            A frame that was not in the fit, or has other labels than it had; a model saved without its data.
+            A frame that was not in the fit, or has other labels than it had, or was there before `extend` added sparse
+            points without it; a model saved without its data.
         """
         self.state_ = reduced(self._fitted(), self._labelled(frames))
         return self
@@ -254,6 +258,8 @@ class GAP(Fitted):
             state = build(document, arrays)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise damaged(Path(path), error) from error
+        for baseline in state.baselines:
+            baseline.prepared([])  # a calculator or library that is missing is told of now, not in the first step
         model = cls(list(state.settings), state.noise, baselines=list(state.baselines))
         model.state_ = state
         return model

@@ -1,4 +1,4 @@
-"""What a model knows before it sees data: energies of isolated atoms, and baselines."""
+"""What a model knows before it sees data: energies of isolated atoms, cohesive energies, and baselines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import Pairs
 from gapkit.baselines.base import Baseline, Contribution
+from gapkit.baselines.cohesion import Cohesion
 from gapkit.baselines.isolated import is_isolated, isolated_energies, not_isolated
+from gapkit.errors import ConfigError
 from gapkit.typing import FloatArray, IntArray, Kind
 
 
@@ -26,13 +29,47 @@ class Known:
     Attributes
     ----------
     fixed
-        Energies of isolated atoms and the baselines of known scale.
+        Energies of isolated atoms, cohesion, and the baselines of known scale.
     open_b
         What each baseline of open scale gives at scale 1.
     """
 
     fixed: Contribution
     open_b: tuple[Contribution, ...] = ()
+
+
+@dataclass(frozen=True)
+class OfElements:
+    """Energies that the composition decides, by atomic number, eV.
+
+    Attributes
+    ----------
+    e0
+        Energy of the isolated atom.
+    cohesion
+        Energies of elements that `Cohesion` leaves open; empty without one.
+    """
+
+    e0: dict[int, float]
+    cohesion: dict[int, float]
+
+    def minus(self, other: OfElements, scale: float) -> OfElements:
+        """The same without `scale` times another one of the same elements."""
+        e0 = {z: e - scale * other.e0[z] for z, e in self.e0.items()}
+        return OfElements(e0, {z: c - scale * other.cohesion[z] for z, c in self.cohesion.items()})
+
+    def of(self, frame: Frame) -> Contribution:
+        """What they give for one structure, with the derivatives of its labels."""
+        whole = Contribution.zero(frame.n_atoms, frame.kinds)
+        if any(self.cohesion.values()) and not is_isolated(frame):
+            whole = Cohesion({}).completed(self.cohesion).evaluate(frame, frame.kinds)
+        return whole.plus(Contribution(atom_energies(frame.numbers_e, self.e0)))
+
+
+def completed(baselines: Sequence[Baseline], found: OfElements) -> list[Baseline]:
+    """The baselines with the cohesive energies that were found; one that has none of any element is left out."""
+    complete = [b.completed(found.cohesion) if isinstance(b, Cohesion) else b for b in baselines]
+    return [b for b in complete if not isinstance(b, Cohesion) or any((b.energies or {}).values())]
 
 
 def is_open(baseline: Baseline) -> bool:
@@ -87,24 +124,60 @@ def total(
 
 def known_of(
     frames: Sequence[Frame], baselines: Sequence[Baseline], given: Mapping[str | int, float] | None
-) -> tuple[dict[int, float], list[dict[int, float]], list[Known]]:
-    """e0 by atomic number, what one unit of each baseline of open scale takes from it, and what is known of each frame.
+) -> tuple[OfElements, list[OfElements], list[Known]]:
+    """Energies of elements, what one unit of each baseline of open scale takes from them, and what is known of frames.
 
     Elements without an isolated atom get their e0 by least squares from what the baselines leave of the energies, so
-    that it depends on the scale of a baseline, linearly.
+    that it depends on the scale of a baseline, linearly. The open energies of `Cohesion` of all other elements are
+    then found in the same way.
+
+    Raises
+    ------
+    ConfigError
+        Several `Cohesion`.
     """
-    bare = _baselines_of(frames, baselines)
+    cohesions = [b for b in baselines if isinstance(b, Cohesion)]
+    if len(cohesions) > 1:
+        raise ConfigError("Cohesion stands twice among the baselines", fix="give it once")
+    nothing = dict.fromkeys(sorted({int(z) for f in frames for z in np.unique(f.numbers_e)}) if cohesions else (), 0.0)
+    bare = _baselines_of(frames, [b.completed(nothing) if isinstance(b, Cohesion) else b for b in baselines])
     e0 = isolated_energies([_with_energy(f, -1.0, k.fixed) for f, k in zip(frames, bare, strict=True)], given)
     fitted = not_isolated(frames, given)
     e0_b = [_least_squares(frames, [k.open_b[b] for k in bare], e0, fitted) for b in range(len(bare[0].open_b))]
+    named = {z for z in nothing for c in cohesions if chemical_symbols[z] in (c.energies or {})}
+    free = [z for z in nothing if z not in fitted | named]
+    cohesion, *cohesion_b = [nothing | own for own in _cohesive(frames, bare, [e0, *e0_b], free)]
+    found = OfElements(e0, cohesion)
+    found_b = [OfElements(*both) for both in zip(e0_b, cohesion_b, strict=True)]
     known = []
     for frame, own in zip(frames, bare, strict=True):
-        open_b = [
-            part.plus(Contribution(atom_energies(frame.numbers_e, taken)), -1.0)
-            for part, taken in zip(own.open_b, e0_b, strict=True)
-        ]
-        known.append(Known(own.fixed.plus(Contribution(atom_energies(frame.numbers_e, e0))), tuple(open_b)))
-    return e0, e0_b, known
+        open_b = [part.plus(taken.of(frame), -1.0) for part, taken in zip(own.open_b, found_b, strict=True)]
+        known.append(Known(own.fixed.plus(found.of(frame)), tuple(open_b)))
+    return found, found_b, known
+
+
+def _cohesive(
+    frames: Sequence[Frame], bare: Sequence[Known], e0_k: Sequence[Mapping[int, float]], free: Sequence[int]
+) -> list[dict[int, float]]:
+    """Cohesive energies of elements in the labels without known physics, and in each baseline of open scale.
+
+    Least squares against the number of atoms with bonds, frames with weight 1/√N as for e0. Atoms are counted whole:
+    the small differences of 1 - exp(-κ Σ f) between bound atoms would tell elements apart that no composition does.
+    """
+    if not free:
+        return [{} for _ in e0_k]
+    unit = Cohesion({}).completed(dict.fromkeys({int(z) for f in frames for z in np.unique(f.numbers_e)}, 1.0))
+    rows_sz, targets_sk = [np.zeros(len(free))], [np.zeros(len(e0_k))]
+    for frame, own in zip(frames, bare, strict=True):
+        if frame.energy is None or is_isolated(frame):
+            continue
+        bound_e = frame.numbers_e[unit.evaluate(frame, ()).energies_e > 0.5]
+        energies_k = [frame.energy - own.fixed.energies_e.sum(), *(part.energies_e.sum() for part in own.open_b)]
+        taken_k = [atom_energies(frame.numbers_e, e0).sum() for e0 in e0_k]
+        rows_sz.append(np.bincount(bound_e, minlength=max(free) + 1)[free] / np.sqrt(frame.n_atoms))
+        targets_sk.append(np.subtract(energies_k, taken_k) / np.sqrt(frame.n_atoms))
+    values_zk = np.linalg.lstsq(np.array(rows_sz), np.array(targets_sk), rcond=None)[0]
+    return [dict(zip(free, map(float, values_z), strict=True)) for values_z in values_zk.T]
 
 
 def _baselines_of(frames: Sequence[Frame], baselines: Sequence[Baseline]) -> list[Known]:

@@ -15,8 +15,8 @@ from gapkit.baselines.isolated import is_isolated
 from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import Observations, labelled, observations
 from gapkit.gp.design import frame_rows
-from gapkit.gp.noise import own_sigma
-from gapkit.gp.posterior import solve
+from gapkit.gp.noise import Noise, own_sigma
+from gapkit.gp.posterior import Posterior, solve
 from gapkit.model.fitting import EXACT, sigma_of, sigmas_of
 from gapkit.model.known import total
 from gapkit.model.spread import Spread, aleatoric, combined, energy_spread, require_room, species_of_rows, spreads
@@ -142,14 +142,37 @@ class _Error(NamedTuple):
     data_n: FloatArray | None = None
 
 
+def scaled_errors(posterior: Posterior, noise: Noise, seen: Sequence[Observations]) -> FloatArray:
+    """Errors of the rows of one structure over σ, shape (n,), by the posterior without these rows."""
+    rows_nm, residual_n, _ = _in_sigmas(noise, seen)
+    residual_n = residual_n - rows_nm @ posterior.weights_m
+    return -cho_solve(_complement(posterior, rows_nm), residual_n)
+
+
+def _in_sigmas(noise: Noise, seen: Sequence[Observations]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Rows and targets in units of σ, and σ."""
+    sigma_n = np.concatenate([o.divisor_n * (sigma_of(noise, o.key) or 1.0) for o in seen])
+    rows_nm = np.concatenate([o.rows_nm for o in seen]) / sigma_n[:, None]
+    return rows_nm, np.concatenate([o.y_n for o in seen]) / sigma_n, sigma_n
+
+
+def _complement(posterior: Posterior, rows_nm: FloatArray) -> tuple[FloatArray, bool]:
+    """Cholesky factor of I - H. DataError where that has no digits left."""
+    known_nm = whiten(posterior.data_mm, rows_nm)
+    rest_nn = np.eye(len(rows_nm)) - known_nm @ known_nm.T
+    try:
+        factor: tuple[FloatArray, bool] = cho_factor(rest_nn, overwrite_a=True, check_finite=False)
+    except np.linalg.LinAlgError as error:  # H is I to rounding
+        what = "What the fit says about a frame rests on its own labels alone: it cannot be left out"
+        raise DataError(what, fix="give its labels a larger σ, or add frames like it") from error
+    return factor
+
+
 def _left_out(state: ModelState, seen: Sequence[Observations]) -> list[_Error]:
     """What the model without these rows says about them."""
-    sigma_n = np.concatenate([o.divisor_n * (sigma_of(state.noise, o.key) or 1.0) for o in seen])
-    rows_nm = np.concatenate([o.rows_nm for o in seen]) / sigma_n[:, None]
-    residual_n = np.concatenate([o.y_n for o in seen]) / sigma_n - rows_nm @ state.posterior.weights_m
-    known_nm = whiten(state.posterior.data_mm, rows_nm)
-    factor = cho_factor(np.eye(len(rows_nm)) - known_nm @ known_nm.T, overwrite_a=True, check_finite=False)
-    error_n = -sigma_n * cho_solve(factor, residual_n)
+    rows_nm, _, sigma_n = _in_sigmas(state.noise, seen)
+    error_n = sigma_n * scaled_errors(state.posterior, state.noise, seen)
+    factor = _complement(state.posterior, rows_nm)
     data_n = sigma_n**2 * (np.diagonal(cho_solve(factor, np.eye(len(rows_nm)))) - 1.0)
     edges = np.cumsum([len(o.y_n) for o in seen])[:-1]
     return [_Error(*parts) for parts in zip(np.split(error_n, edges), np.split(data_n, edges), strict=True)]
@@ -190,10 +213,14 @@ def leave_one_out(
         A whole config_type is to be left out of a model without compressed data, or of one that has no other.
     """
     known = {int(number) for number in state.hashes}
+    bound = {int(number) for number in state.hashes[: int(state.training.get("bound", 0))]}
     for s, frame in enumerate(frames):
+        where = frame.where or f"frame {s}"
         if frame.hash not in known:
-            where = frame.where or f"frame {s}"
             raise DataError("The frame was not in the fit", where=where, fix="give the training frames themselves")
+        if frame.hash in bound:
+            what = "The labels of the frame are bound to the sparse points of an earlier fit"
+            raise DataError(what, where=where, fix="give frames that were added later, or extend with old_frames")
     if by == "frame":
         return residuals(state, frames, n_jobs, max_memory, left_out=True)
     parts: dict[Kind, list[Residuals]] = {}

@@ -23,7 +23,8 @@ FOLDS = KFold(3, shuffle=True, random_state=0)
 
 def pair_model(**changes: Any) -> GAP:
     """A quick model that needs no isolated atom in its data."""
-    return GAP(**{"terms": [PairTerm(3.5, n_sparse=8)], "noise": Noise(0.01, 0.05, 0.05), "e0": E0, **changes})
+    terms, noise = [PairTerm(3.5, n_sparse=8)], Noise(0.01, 0.05, 0.05)
+    return GAP(**{"terms": terms, "noise": noise, "baselines": [], "e0": E0, **changes})
 
 
 def test_clone_has_the_same_settings_and_no_fit() -> None:

@@ -12,7 +12,7 @@ import pytest
 from gapkit import DataError
 from gapkit.gp.compress import CompressedRows, Observations, RowKey
 from gapkit.gp.posterior import Posterior, solve
-from gapkit.gp.transfer import SUMMARY, Grown, carried, merged, summary, without
+from gapkit.gp.transfer import SUMMARY, Grown, Summary, carried, merged, without
 from gapkit.numerics.factor import qr_triangle
 from gapkit.typing import Kind
 
@@ -47,7 +47,7 @@ def test_a_summary_is_the_posterior_plus_a_difference(n: int, difference: float,
     old = solve(prior_mm, [data], [0.2])
     mean, covariance = dense(prior_mm, data.factor_nm, 0.2)
     moved = covariance + difference**2 * np.linalg.inv(prior_mm.T @ prior_mm)
-    rows = summary(old, difference)
+    rows = Summary(old).rows(difference)
     assert rows.key == SUMMARY
     assert len(rows.factor_nm) == rows.n_rows == min(n, M)
     found = solve(prior_mm / np.sqrt(1.0 + difference**2), [rows], [1.0])
@@ -58,8 +58,8 @@ def test_a_summary_is_the_posterior_plus_a_difference(n: int, difference: float,
 def test_a_summary_of_nothing_is_the_prior(rng: np.random.Generator) -> None:
     prior_mm = prior(rng)
     nothing = Posterior(np.zeros(M), prior_mm, prior_mm, 0.0)
-    assert len(summary(nothing).factor_nm) == 0
-    found = solve(prior_mm, [summary(nothing, 0.0)], [1.0])
+    assert len(Summary(nothing).rows().factor_nm) == 0
+    found = solve(prior_mm, [Summary(nothing).rows(0.0)], [1.0])
     assert covariance_of(found) == pytest.approx(np.linalg.inv(prior_mm.T @ prior_mm), rel=1e-10)
 
 
@@ -67,7 +67,7 @@ def test_a_summary_of_nearly_exact_labels_keeps_its_digits(rng: np.random.Genera
     """Of σ = 1e-5, as isolated atoms have, beside others that are vague."""
     prior_mm, exact, vague = prior(rng), part(rng, 2), part(rng, 30)
     old = solve(prior_mm, [exact, vague], [1e-5, 3.0])
-    found = solve(prior_mm, [summary(old)], [1.0])
+    found = solve(prior_mm, [Summary(old).rows()], [1.0])
     assert found.weights_m == pytest.approx(old.weights_m, rel=1e-8)
     rows = rng.normal(size=(9, M))
     assert found.variance(rows, np.zeros(9)) == pytest.approx(old.variance(rows, np.zeros(9)), rel=1e-8)
