@@ -88,7 +88,7 @@ class GAPCalculator(Calculator):
         self.std = _names(std) or (USUAL if self.to_atoms else frozenset())
         self.sampler: Callable[[Atoms], FloatArray | None] | None = None
         self.prediction: Prediction | None = None
-        self._neighbours = NeighbourList(model.reach, skin)
+        self._neighbours = NeighbourList(model.cutoff, skin)
 
     def calculate(
         self,

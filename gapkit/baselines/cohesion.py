@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList, Pairs
+from gapkit.atoms.pieces import pairs_per_atom, pieces
 from gapkit.baselines.base import Contribution
 from gapkit.errors import ConfigError, SpeciesError, nearest
 from gapkit.numerics.cutoff import smooth_step
@@ -25,6 +26,8 @@ FADE: Final = 1.5
 
 SATURATION: Final = 4.0
 """One full neighbour gives all but exp(-4) = 2 % of the energy; more of them add little."""
+
+_PAIRS_AT_ONCE: Final = 100_000  # of some 150 bytes
 
 
 class Cohesion(Parametric):
@@ -96,18 +99,15 @@ class Cohesion(Parametric):
             An element without an energy; a Cohesion that `prepared` has not returned.
         """
         c_e = self._energies_of(frame.numbers_e, frame.where)
-        near = NeighbourList(self.reach).pairs(frame) if pairs is None else pairs.within(self.reach)
-        r_p = np.linalg.norm(near.r_pc, axis=1)
-        f_p, slope_p = _neighbour(near.numbers_e[near.i_p], near.numbers_e[near.j_p], r_p)
-        exponent_e = -SATURATION * np.bincount(near.i_p, f_p, frame.n_atoms)
-        energies_e = -c_e * np.expm1(exponent_e)
-        gradient_e = SATURATION * c_e * np.exp(exponent_e)
-        gradient_pc = (gradient_e[near.i_p] * slope_p / r_p)[:, None] * near.r_pc
-        return Contribution(
-            energies_e,
-            near.forces(gradient_pc) if "forces" in kinds else None,
-            near.virial(gradient_pc) if "stress" in kinds else None,
-        )
+        found = Contribution.zero(frame.n_atoms, kinds)
+        for near in self._regions(frame) if pairs is None else [pairs.within(self.reach)]:
+            found = found.plus(_of_pairs(near, c_e, kinds))
+        return found
+
+    def _regions(self, frame: Frame) -> Iterable[Pairs]:
+        """All pairs within reach, those of one atom together, so many at once that memory is bounded."""
+        most = _PAIRS_AT_ONCE / max(1.0, pairs_per_atom(frame, self.reach)) if self.reach else np.inf
+        return [NeighbourList(self.reach).pairs(frame)] if frame.n_atoms <= most else pieces(frame, self.reach, most)
 
     def _energies_of(self, numbers_e: IntArray, where: str) -> FloatArray:
         """c_Z of each atom, shape (N,), eV."""
@@ -126,6 +126,20 @@ class Cohesion(Parametric):
         if self.energies is None:
             raise ConfigError("this Cohesion has not been prepared", fix="use what Cohesion.prepared(frames) returns")
         return self.energies
+
+
+def _of_pairs(near: Pairs, c_e: FloatArray, kinds: Collection[Kind]) -> Contribution:
+    """What the centres of some pairs have, if these are all of their pairs."""
+    r_p, i_p = np.linalg.norm(near.r_pc, axis=1), near.i_p
+    f_p, slope_p = _neighbour(near.numbers_e[i_p], near.numbers_e[near.j_p], r_p)
+    exponent_e = -SATURATION * np.bincount(i_p, f_p, len(c_e))
+    gradient_p = (SATURATION * c_e * np.exp(exponent_e))[i_p] * slope_p
+    gradient_pc = (gradient_p / r_p)[:, None] * near.r_pc
+    return Contribution(
+        -c_e * np.expm1(exponent_e),  # nothing for the centres of other pairs
+        near.forces(gradient_pc) if "forces" in kinds else None,
+        near.virial(gradient_pc) if "stress" in kinds else None,
+    )
 
 
 def _neighbour(z_p: IntArray, other_p: IntArray, r_p: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit import GAP, ConfigError, Frame, Noise, SoapTerm
+from gapkit import GAP, ConfigError, Frame, GapkitWarning, Noise, SoapTerm
 from gapkit.baselines.isolated import is_isolated, isolated_energies
 from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
 from gapkit.cli.report import plain
 from gapkit.errors import nearest
 from gapkit.model.defaults import CUTOFFS, NEIGHBOURS, default_terms
+from gapkit.model.training import default_baselines
 from gapkit.typing import KINDS, Kind
 
 SOAP_OPTIONS: Final = ("r_cut", "n_max", "l_max", "zeta", "n_sparse")
@@ -198,8 +200,9 @@ def sigma_text(sigma: float | None, kind: Kind) -> str:
 
 def _baselines(config: Config) -> tuple[list[Any] | None, list[Choice]]:
     if config.baselines is None:
-        zbl, cohesion = "zbl, below the shortest distances of the data", "cohesion, of elements whose e0 is known"
-        return None, [Choice("baselines", f"{zbl}; {cohesion}", DEFAULT)]
+        text = "zbl, below the shortest distances of the data"
+        text += "; cohesion, of elements whose e0 is that of an isolated atom" if config.terms is None else ""
+        return list(default_baselines(config.terms is None)), [Choice("baselines", text, DEFAULT)]
     made, choices = [], []
     for table in config.baselines:
         with of_file(config.path):
@@ -214,7 +217,9 @@ def _e0(frames: Sequence[Frame], config: Config) -> tuple[dict[str | int, float]
     if config.baselines:  # least squares see what these leave of the energies
         text = ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in config.e0.items())
         return symbols, [Choice("e0", f"{text} eV", config.path)] if text else []
-    e0 = isolated_energies(frames, symbols)
+    with warnings.catch_warnings():  # the fit says it
+        warnings.simplefilter("ignore", GapkitWarning)
+        e0 = isolated_energies(frames, symbols)
     given = {atomic_numbers[symbol] for symbol in config.e0}
     alone = {int(f.numbers_e[0]) for f in frames if f.energy is not None and is_isolated(f)}
     present = {int(z) for f in frames for z in f.numbers_e}
@@ -223,4 +228,4 @@ def _e0(frames: Sequence[Frame], config: Config) -> tuple[dict[str | int, float]
         why = config.path if number in given else "single-atom frames" if number in alone else "least squares"
         by_reason.setdefault(why, []).append(f"{chemical_symbols[number]} {energy:.6g}")
     choices = [Choice("e0", ", ".join(values) + " eV", why) for why, values in by_reason.items()]
-    return symbols, choices  # of those by least squares the fit must know that they are
+    return symbols, choices  # which of them are by least squares, the fit must know

@@ -186,9 +186,15 @@ class Fitted(Parametric):
         write(Path(path), *describe(self._fitted(), data=data))
 
     @property
-    def reach(self) -> float:
-        """Largest distance at which an atom sees another, Å."""
+    def cutoff(self) -> float:
+        """Largest cutoff of the terms, Å."""
         return self._fitted().reach
+
+    @property
+    def reach(self) -> float:
+        """Largest distance at which an atom sees another, Å; infinite with electrostatics, dispersion, a calculator."""
+        state = self._fitted()
+        return max([state.reach, *(b.reach for b in state.baselines)])
 
     @property
     def species_(self) -> tuple[int, ...]:

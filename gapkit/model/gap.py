@@ -39,9 +39,9 @@ class GAP(Fitted):
         σ of the labels. None: `Noise()` times a factor learned from the data (evidence).
     baselines
         Known physics that is subtracted before the fit and added again in predictions: `ZBL`, `Cohesion`, `Coulomb`,
-        `Dispersion`, `External`. None: `[ZBL(), Cohesion()]`: a repulsion of atoms that are closer than any in the
-        data, which leaves the data as they are, and the mean energy of bound atoms of each element whose e0 is known
-        (none of these: no cohesion). An empty list: none.
+        `Dispersion`, `External`. None: `ZBL()`, a repulsion of atoms that are closer than any in the data, which
+        leaves the data as they are; with default terms also `Cohesion()`, the mean energy of bound atoms of elements
+        whose e0 is that of an isolated atom, without which molecules may collapse. An empty list: none.
     e0
         {symbol: energy of the isolated atom, eV}. None: from single-atom frames, else by least
         squares with a warning.

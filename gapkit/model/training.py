@@ -54,8 +54,7 @@ def trained(
     settings = default_terms(data) if terms is None else list(terms)
     if not settings:
         raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
-    wanted: Sequence[Baseline] = [ZBL(), Cohesion()] if baselines is None else baselines
-    complete = [b.prepared(data) for b in wanted]
+    complete = [b.prepared(data) for b in (default_baselines(terms is None) if baselines is None else baselines)]
     found, found_b, known = known_of(data, complete, e0)
     pool = pool_bytes(ceiling)
     chosen = [term.choose(name_of(term, k), data, random, pool, n_jobs) for k, term in enumerate(settings)]
@@ -74,6 +73,11 @@ def trained(
         sources=sources_of(data, chosen),
     )
     return solved(with_scales(draft, found, found_b, learn_noise))
+
+
+def default_baselines(chosen_terms: bool) -> list[Baseline]:
+    """A repulsion at short distances; with default terms, which must be safe, also the cohesion of bound atoms."""
+    return [ZBL(), Cohesion()] if chosen_terms else [ZBL()]
 
 
 def with_scales(

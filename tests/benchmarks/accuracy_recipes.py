@@ -61,9 +61,10 @@ def alloy() -> list[AnyTerm]:
     return [PairTerm(5.0), SoapTerm(soap(5.0, 0.5, 1.0), zeta=4, n_sparse=2000)]
 
 
-def molecule(r_cut: float, zeta: int, n_sparse: int) -> list[AnyTerm]:
+def molecule(r_cut: float, sigma: float, zeta: int, n_sparse: int | Mapping[str, int]) -> list[AnyTerm]:
     """An organic molecule: bonds, angles, and what they leave, with a weight that favours near neighbours."""
-    return [PairTerm(6.0), TripletTerm(3.0, n_sparse=40), SoapTerm(soap(r_cut, 0.4, 2.0), zeta=zeta, n_sparse=n_sparse)]
+    rest = SoapTerm(soap(r_cut, sigma, 2.0), zeta=zeta, n_sparse=n_sparse)
+    return [PairTerm(6.0), TripletTerm(3.0, n_sparse=40), rest]
 
 
 RECIPES: dict[str, Recipe] = {
@@ -80,7 +81,7 @@ RECIPES: dict[str, Recipe] = {
     "3bpa": Recipe(
         ("train_300K", "iso_atoms"),
         {"test_300K": {"GAP": (22.8, 87.3), "sGDML": (9.1, 46.2), "linear ACE": (7.1, 27.1)}},
-        partial(molecule, r_cut=4.5, zeta=6, n_sparse=5500),
+        partial(molecule, r_cut=4.5, sigma=0.4, zeta=6, n_sparse=11000),
         Noise(0.0002, 0.01),
         measure="RMSE",
         total=True,
@@ -88,8 +89,8 @@ RECIPES: dict[str, Recipe] = {
     "ethanol": Recipe(
         ("train",),
         {"test": {"GAP": (3.5, 18.1), "sGDML": (2.4, 16.0), "linear ACE": (1.2, 7.3)}},
-        partial(molecule, r_cut=5.5, zeta=4, n_sparse=5500),
-        Noise(0.0002, 0.005),
+        partial(molecule, r_cut=5.5, sigma=0.5, zeta=4, n_sparse={"C": 2000, "O": 1000, "H": 4500}),
+        Noise(0.00005, 0.001),
         total=True,
     ),
 }

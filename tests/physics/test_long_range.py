@@ -12,7 +12,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, Hartree
 
-from gapkit import GAP, Coulomb, Noise, SoapTerm, load
+from gapkit import GAP, Coulomb, GAPCalculator, Noise, SoapTerm, load
 
 R_CUT = 4.0
 CHARGES = {"Na": 1.0, "Cl": -1.0}
@@ -132,3 +132,14 @@ def test_saved_model_keeps_its_charges(tmp_path: object) -> None:
     twin, atoms = load(f"{tmp_path}/ions.gap"), fragments(6.0)
     assert twin.predict(atoms).energy == fitted("fit").predict(atoms).energy
     assert "coulomb" in twin.predict(atoms).by_term
+
+
+def test_dynamics_see_the_charges() -> None:
+    """The calculator keeps neighbours of the terms from step to step, and electrostatics has none."""
+    atoms, model = fragments(9.0), fitted("fit")
+    atoms.calc = GAPCalculator(model)
+    assert model.reach == np.inf
+    for step in (0.0, 0.2, 0.4):
+        moved = fragments(9.0 + step)
+        atoms.set_positions(moved.positions)
+        assert atoms.get_forces() == pytest.approx(np.asarray(model.predict(moved).forces), abs=1e-9)

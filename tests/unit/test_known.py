@@ -106,7 +106,7 @@ def test_least_squares_of_e0_sees_what_the_baseline_leaves() -> None:
         moved, _, seen = known_of(data, [Constant(BOTH)], None)
     assert none == []
     for z, energy in BOTH.items():
-        assert moved[z] == pytest.approx(plain[z] - energy, abs=1e-10)
+        assert moved.e0[z] == pytest.approx(plain.e0[z] - energy, abs=1e-10)
     for one, other in zip(known, seen, strict=True):
         assert one.fixed.energies_e == pytest.approx(other.fixed.energies_e, abs=1e-10)
         assert other.fixed.forces_ec == pytest.approx(np.ones((len(other.fixed.energies_e), 3)))
@@ -121,15 +121,15 @@ def test_an_open_baseline_brings_what_it_takes_from_e0() -> None:
     )
     uneven.scale = "fit"
     with pytest.warns(GapkitWarning, match="least squares"):
-        e0, e0_b, known = known_of(data, [uneven], None)
-    assert set(e0_b[0]) == {6, 14}
+        found, found_b, known = known_of(data, [uneven], None)
+    assert set(found_b[0].e0) == {6, 14}
     for scale in (0.0, 0.7, 2.0):
         rest = [f.energy - scale * float(uneven.evaluate(f, ()).energies_e.sum()) for f in data if f.energy is not None]
         counts = np.array([[(f.numbers_e == z).sum() for z in (6, 14)] for f in data])
         weight = 1.0 / np.sqrt(counts.sum(axis=1))
         expected = np.linalg.lstsq(counts * weight[:, None], rest * weight, rcond=None)[0]
-        found = [e0[z] - scale * e0_b[0][z] for z in (6, 14)]
-        assert found == pytest.approx(expected.tolist(), abs=1e-9)
+        now = found.minus(found_b[0], scale).e0
+        assert [now[z] for z in (6, 14)] == pytest.approx(expected.tolist(), abs=1e-9)
         for frame, own in zip(data, known, strict=True):
             whole = float(own.fixed.energies_e.sum() + scale * own.open_b[0].energies_e.sum())
             direct = float(scale * uneven.evaluate(frame, ()).energies_e.sum() + counts_of(frame) @ expected)
@@ -142,13 +142,14 @@ def counts_of(frame: Frame) -> np.ndarray:
 
 def test_isolated_atoms_have_no_baseline_and_fix_e0() -> None:
     structures = to_frames(two_species())
-    e0, e0_b, known = known_of(structures, [Constant(BOTH, "fit")], None)
-    assert e0 == {6: -1.25, 14: -2.5}
-    assert e0_b == [{6: 0.0, 14: 0.0}]
+    found, found_b, known = known_of(structures, [Constant(BOTH, "fit")], None)
+    assert found.e0 == {6: -1.25, 14: -2.5}
+    assert [own.e0 for own in found_b] == [{6: 0.0, 14: 0.0}]
+    assert found.cohesion == {}
     assert known[0].open_b[0].energies_e.tolist() == [0.0]
     assert known[0].fixed.energies_e.tolist() == [-2.5]
     given, _, _ = known_of(structures[2:], [], {"Si": -3.0, "C": -1.0})
-    assert given == {6: -1.0, 14: -3.0}
+    assert given.e0 == {6: -1.0, 14: -3.0}
 
 
 @pytest.mark.parametrize("wrong", [ZBL, "zbl", [ZBL], ["zbl"], [None], ZBL(), {"zbl": 1}])
