@@ -86,7 +86,7 @@ configuration file (TOML; command-line options win over it; every table and key 
   g2_params = [[1.0, 2.0]]    # g3_params, g4_params, g5_params
   [[baselines]]               # known physics; these replace the default, a "zbl" repulsion of close atoms
   type = "coulomb"            # charges ({Na = 1, Cl = -1}, "oxidation", "initial_charges"), scale (or "fit"), excess,
-  charges = "oxidation"       #   width (Å), vacuum (Å); also "zbl", "dispersion" (functional), "external" (name)
+  charges = "oxidation"       #   width (Å), vacuum (Å); also "zbl", "cohesion", "dispersion" (functional), "external"
   [noise]                     # eV/atom, eV/Å, eV/atom; "none" leaves a kind out
   energy = 0.001
   [noise.groups.Surface]      # for one config_type

@@ -21,7 +21,7 @@ from accuracy_copies import unseen
 from accuracy_recipes import RECIPES, Recipe
 from ase import Atoms
 
-from gapkit import GAP, GapkitWarning, evaluate, read_frames
+from gapkit import GAP, ZBL, Cohesion, GapkitWarning, evaluate, read_frames
 
 COLUMNS = ("set", "test", "energy", "published", "forces", "published", "M", "fit (s)", "peak (GB)")
 
@@ -43,7 +43,7 @@ def measure(name: str, recipe: Recipe, data: Path) -> None:
     """Fit one set, and print its rows of the table and its settings."""
     frames = [atoms for file in recipe.train for atoms in read_frames(data / name / f"{file}.xyz")]
     start = time.perf_counter()
-    model = GAP(recipe.terms(), recipe.noise, n_jobs=2).fit(frames)
+    model = GAP(recipe.terms(), recipe.noise, baselines=[ZBL(), Cohesion()], n_jobs=2).fit(frames)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     columns = len(model.state_.posterior.weights_m)

@@ -112,7 +112,7 @@ def draw(curves: dict[str, dict[str, np.ndarray]], path: str) -> None:
         own.set_ylabel(("|energy|" if kind == "neutral" else "energy") + " (eV per surface cell)")
     axes[0].set_yscale("log")
     axes[0].set_ylim(1e-4, 10.0)
-    axes[0].text(R_CUT + 0.2, 2e-4, "cutoff of SOAP", fontsize=8, color="0.4")
+    axes[0].text(R_CUT - 0.55, 1.5e-4, "cutoff of SOAP", fontsize=8, color="0.4", rotation=90)
     axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
 
