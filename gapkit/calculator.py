@@ -9,7 +9,6 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from gapkit._check import not_negative
-from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.errors import ConfigError, DataError, nearest
@@ -102,7 +101,7 @@ class GAPCalculator(Calculator):
         current = self.atoms
         if current is None:
             raise DataError("calculate was called without a structure", fix="give atoms")
-        frame = to_frame(current, keys=self.model.keys or Keys(), labels=False)
+        frame = to_frame(current, keys=self.model.state_.keys, labels=False)
         periodic = has_stress(frame)
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("a structure without a periodic cell has no stress")

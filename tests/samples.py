@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +14,11 @@ from ase.build import bulk
 from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from gapkit import GAP, Noise, PairTerm, SoapTerm
+from gapkit import GAP, Keys, Noise, PairTerm, SoapTerm
+from gapkit.atoms.labels import to_frames
+from gapkit.gp.posterior import solve
+from gapkit.model.fitting import compress, isolated_rows, sigmas_of
+from gapkit.model.known import known_by
 from gapkit.model.prediction import WANTED
 
 KINDS = ("energy", "forces", "stress")
@@ -112,3 +118,13 @@ def numbers(model: GAP, atoms: Atoms | None = None) -> np.ndarray:
     stds = (p.energy_epistemic_std, p.energies_epistemic_std, p.forces_std, p.stress_std, p.extrapolation)
     parts = (p.energy, p.energies, p.forces, p.stress, *stds, list(p.by_term.values()))
     return np.concatenate([np.ravel(part) for part in parts])
+
+
+def fresh(fit: GAP, structures: Sequence[Atoms]) -> GAP:
+    """A fit of some structures with the sparse points, noise, e0 and baselines of a model."""
+    state, data = fit.state_, to_frames(structures, keys=fit.keys or Keys())
+    known = known_by(state.baselines, state.e0, data)
+    rows = [isolated_rows(state.terms, state.species), *compress(data, state.terms, known, state.noise, 1)]
+    made = copy(fit)
+    made.state_ = replace(state, posterior=solve(state.prior_mm, *sigmas_of(rows, state.noise)), rows=rows)
+    return made

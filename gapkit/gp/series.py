@@ -57,8 +57,9 @@ class Series:
         for here in (slice(a, a + size) for a in range(0, n, size)):
             if weight_st is not None:
                 total_tn += weight_st[here].T @ self._products(here)
-            for d in range(len(self.features) if rows_std is not None else 0):
-                total_tn += rows_std[here, :, d].T @ self._products(here, d)  # type: ignore[index]
+            if rows_std is not None:
+                for d in range(len(self.features)):
+                    total_tn += rows_std[here, :, d].T @ self._products(here, d)
         return total_tn
 
     def _products(self, here: slice, by: int = -1) -> FloatArray:

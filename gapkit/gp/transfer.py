@@ -8,11 +8,12 @@ eq. 5, for deterministic training conditionals).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.linalg import cho_solve
+from scipy.linalg import block_diag, cho_solve
 
 from gapkit.errors import DataError
 from gapkit.gp.compress import CompressedRows, Observations, RowKey
@@ -42,6 +43,12 @@ class Summary:
         self._g = np.maximum(singular**2, 1.0)
         self._basis_mm = turned_mm @ old.prior_mm
         self._turned_m = self._basis_mm @ old.weights_m
+
+    def carried(self, terms: Sequence[Grown], prior_mm: FloatArray) -> Summary:
+        """The same for new terms; `prior_mm` is the factor of the prior of the old ones."""
+        wide = copy(self)
+        wide._basis_mm = self._basis_mm @ block_diag(*_carry(terms, prior_mm))
+        return wide
 
     def rows(self, difference: float = 0.0) -> CompressedRows:
         """Rows for σ = 1 and for a prior K (1 + f²), whose factor is that of the old one over √(1 + f²).
@@ -102,20 +109,15 @@ def carried(rows: Sequence[CompressedRows], terms: Sequence[Grown], prior_mm: Fl
     prior_mm
         Factor of the prior of the old terms.
     """
+    carry = block_diag(*_carry(terms, prior_mm), np.ones((1, 1)))
+    return [replace(part, factor_nm=np.asfortranarray(part.factor_nm @ carry)) for part in rows]
+
+
+def _carry(terms: Sequence[Grown], prior_mm: FloatArray) -> list[FloatArray]:
+    """K_oo⁻¹ K_o,all of each term."""
     edges = np.cumsum([0] + [t.old.n_columns for t in terms])
     own = [slice(a, b) for a, b in pairwise(edges.tolist())]
-    carry = [t.carry(prior_mm[c, c]) for t, c in zip(terms, own, strict=True)]
-    return [
-        replace(
-            part,
-            factor_nm=np.asfortranarray(
-                np.hstack(
-                    [part.factor_nm[:, c] @ by for c, by in zip(own, carry, strict=True)] + [part.factor_nm[:, -1:]]
-                )
-            ),
-        )
-        for part in rows
-    ]
+    return [t.carry(prior_mm[c, c]) for t, c in zip(terms, own, strict=True)]
 
 
 def merged(parts: Sequence[CompressedRows]) -> list[CompressedRows]:

@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar, overload
 import numpy as np
 from ase import Atoms
 
-from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frame
 from gapkit.errors import ConfigError, nearest
 from gapkit.model.memory import prediction_bytes
@@ -24,7 +23,6 @@ class Model(Protocol):
     """What a committee needs of its members."""
 
     state_: ModelState
-    keys: Keys | None
     n_jobs: int
     max_memory: float | str | None
 
@@ -81,7 +79,7 @@ class Committee(Sequence[_M]):
         ------
         SpeciesError, DataError, ConfigError
         """
-        frame = to_frame(atoms, keys=self._members[0].keys or Keys(), labels=False)
+        frame = to_frame(atoms, keys=self._members[0].state_.keys, labels=False)
         chosen = wanted(want, frame)
         for name in sorted(chosen - {*VALUES, "by_term"}):
             raise ConfigError(f"a committee cannot give '{name}'", fix=nearest(name, VALUES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
@@ -14,7 +15,7 @@ from gapkit.gp.compress import CompressedRows, Observations, labelled, observati
 from gapkit.gp.design import frame_rows
 from gapkit.gp.noise import own_sigma
 from gapkit.gp.posterior import solve
-from gapkit.gp.transfer import Grown, Summary, carried
+from gapkit.gp.transfer import Grown, Summary
 from gapkit.model.fitting import isolated_rows, prior_factor, sigmas_of
 from gapkit.model.known import Known
 from gapkit.model.residuals import scaled_errors
@@ -33,6 +34,7 @@ def most_apt(
     data: Sequence[Frame],
     known: Sequence[Known],
     rows: Sequence[CompressedRows],
+    past: Summary,
 ) -> float:
     """The prior σ of the difference with which frames that are left out are predicted best, in units of their σ.
 
@@ -44,22 +46,23 @@ def most_apt(
         Terms with the sparse points that the tuned model will have.
     data, known, rows
         Frames of the new method, what is subtracted from their labels, and their compressed rows.
+    past
+        What the model says before, on these sparse points.
     """
     new = [t.new for t in terms]
     used, sigmas = sigmas_of([isolated_rows(new, state.species), *rows], state.noise)
     seen = _observed(state, terms, data, known)
-    past, prior_mm = Summary(state.posterior), prior_factor(new)
+    prior_mm = prior_factor(new)
 
     def miss(f: float) -> float:
-        before = carried([past.rows(f)], terms, state.prior_mm)
-        posterior = solve(prior_mm / np.sqrt(1.0 + f**2), [*before, *used], [1.0, *sigmas])
+        posterior = solve(prior_mm / np.sqrt(1.0 + f**2), [past.rows(f), *used], [1.0, *sigmas])
         try:
             squares = [np.square(scaled_errors(posterior, state.noise, own)) for own in seen]
         except DataError:  # a frame that carries itself: so large a difference learns nothing from the others
             return np.inf
         return float(np.mean(np.concatenate(squares)))
 
-    return float(min(CANDIDATES, key=miss))
+    return float(min(tqdm(CANDIDATES, desc="difference", disable=None), key=miss))
 
 
 def _observed(

@@ -22,7 +22,7 @@ from gapkit.gp.transfer import Grown, Summary, carried, merged, without
 from gapkit.model.difference import most_apt
 from gapkit.model.fitting import EXACT, compress, isolated_rows, left_out, prior_factor
 from gapkit.model.growing import grown, moved_prior, unchanged
-from gapkit.model.known import Known, completed, known_of, total
+from gapkit.model.known import Known, completed, known_by, known_of, total
 from gapkit.model.memory import PREDICTION_BYTES, pool_bytes
 from gapkit.model.predict import evaluate_many
 from gapkit.model.state import ModelState, solved, sources_of
@@ -49,19 +49,23 @@ def extended(
     for frame in data:
         if frame.hash in known_hashes and not is_isolated(frame):
             raise DataError("The frame is in the fit already", where=frame.where, fix="give only new frames")
-    state = _with_elements(state, data, e0)
+    state, known = _with_elements(state, data, e0)
     terms, settings = _grown(state, data, n_sparse, random, n_jobs, ceiling)
     new = [t.new for t in terms]
-    everything = data if old is None else [*_checked_old(state, old), *data]
     before: Sequence[CompressedRows] = ()
+    everything = data
     if old is not None:
+        everything = [*_checked_old(state, old), *data]
+        known = [*known_by(state.baselines, state.e0, old), *known]
         state = replace(state, training={**state.training, "bound": 0})
     else:
-        state, rows = (state, state.rows) if state.rows is not None else _summarised(state, 0.0)
-        before = carried([p for p in rows if p.key != EXACT], terms, state.prior_mm)
+        if state.rows is None:
+            before = [Summary(state.posterior).carried(terms, state.prior_mm).rows()]
+            state = _summarised(state)
+        else:
+            before = carried([p for p in state.rows if p.key != EXACT], terms, state.prior_mm)
         if any(t.new.n_columns > t.old.n_columns for t in terms):
             state = _bound(state)
-    known = [Known(total(state.baselines, state.e0, f, f.kinds)) for f in everything]
     fresh = compress(everything, new, known, state.noise, n_jobs, ceiling)
     return _joined(state, terms, settings, data, [*before, *fresh])
 
@@ -84,15 +88,16 @@ def fine_tuned(
     settings = list(state.settings)
     if n_sparse is not None:
         terms, settings = _grown(state, data, n_sparse, random, n_jobs, ceiling)
-    known = [Known(total(state.baselines, state.e0, f, f.kinds)) for f in data]
+    known = known_by(state.baselines, state.e0, data)
     rows = compress(data, [t.new for t in terms], known, noise, n_jobs, ceiling)
+    past = Summary(state.posterior).carried(terms, state.prior_mm)
     if difference is None:
-        difference = most_apt(state, terms, data, known, rows)
+        difference = most_apt(state, terms, data, known, rows, past)
         _log.info("prior σ of the difference: %.3g times that of the model", difference)
-    state, old = _summarised(state, difference)
+    state = _summarised(state)
     state = replace(state, training={**state.training, "moved": True})
-    before = carried(old, terms, state.prior_mm)
-    return _joined(state, terms, settings, data, [*before, *rows], float(np.sqrt(1.0 + difference**2)))
+    before = past.rows(difference)
+    return _joined(state, terms, settings, data, [before, *rows], float(np.sqrt(1.0 + difference**2)))
 
 
 def reduced(state: ModelState, data: Sequence[Frame]) -> ModelState:
@@ -165,10 +170,10 @@ def _joined(
     )
 
 
-def _summarised(state: ModelState, difference: float) -> tuple[ModelState, list[CompressedRows]]:
-    """The model with the note that all its frames stand in one summary, and this."""
+def _summarised(state: ModelState) -> ModelState:
+    """The model with the note that all its frames stand in one summary."""
     state = _bound(state)
-    return replace(state, training={**state.training, "left_out": []}), [Summary(state.posterior).rows(difference)]
+    return replace(state, training={**state.training, "left_out": []})
 
 
 def _bound(state: ModelState) -> ModelState:
@@ -199,8 +204,10 @@ def _grown(
     return terms, settings
 
 
-def _with_elements(state: ModelState, data: Sequence[Frame], e0: Mapping[str | int, float] | None) -> ModelState:
-    """The model with e0 and baselines of all elements of the data."""
+def _with_elements(
+    state: ModelState, data: Sequence[Frame], e0: Mapping[str | int, float] | None
+) -> tuple[ModelState, list[Known]]:
+    """The model with e0 and baselines of all elements of the data, and what it knows of these."""
     new = sorted(set(species_of(data)) - set(state.e0))
     alone = [isolated_frame(z) for z in state.e0]
     baselines = [b.prepared([*data, *alone]) for b in state.baselines]
@@ -211,11 +218,11 @@ def _with_elements(state: ModelState, data: Sequence[Frame], e0: Mapping[str | i
             what = f"e0 of {chemical_symbols[z]} is {state.e0[z]:g} eV in the model, not {energy:g} eV"
             raise ConfigError(what, fix="leave it out, or use fine_tune for another reference method")
     if not new:
-        return replace(state, baselines=baselines)
-    found, _, _ = known_of(data, baselines, given)
+        return replace(state, baselines=baselines), known_by(baselines, state.e0, data)
+    found, _, known = known_of(data, baselines, given)
     wanted = {*state.e0, *new}
     e0_all = {z: e for z, e in found.e0.items() if z in wanted}
-    return replace(state, baselines=completed(baselines, found), e0=e0_all)
+    return replace(state, baselines=completed(baselines, found), e0=e0_all), known
 
 
 def _with_reference(

@@ -59,11 +59,11 @@ class Fitted(Parametric):
         ------
         NotFittedError, SpeciesError, DataError, ConfigError
         """
-        self._fitted()
+        keys = self._fitted().keys
         threads(self.n_jobs)
         if isinstance(atoms, Atoms):
-            return self.predict_frame(to_frame(atoms, keys=self.keys or Keys(), labels=False), want)
-        frames = to_frames(atoms, keys=self.keys or Keys(), labels=False)
+            return self.predict_frame(to_frame(atoms, keys=keys, labels=False), want)
+        frames = to_frames(atoms, keys=keys, labels=False)
         return list(self.predict_frames(frames, [wanted(want, frame) for frame in frames]))
 
     def predict_frame(
@@ -143,7 +143,8 @@ class Fitted(Parametric):
         NotFittedError, SpeciesError, DataError, ConfigError
             ConfigError for an atom that the structure does not have.
         """
-        state, frame = self._fitted(), to_frame(atoms, keys=self.keys or Keys(), labels=False)
+        state = self._fitted()
+        frame = to_frame(atoms, keys=state.keys, labels=False)
         require_species(state.species, [frame])
         return explain(state, frame, atom, n, self.n_jobs, prediction_bytes(self.max_memory))
 

@@ -108,6 +108,7 @@ class GAP(Fitted):
             noise,
             self.baselines,
             self.e0,
+            charges=(self.keys or Keys()).charges,
             learn_noise=self.noise is None,
             random=generator(rng),
             n_jobs=self.n_jobs,
@@ -260,7 +261,8 @@ class GAP(Fitted):
             raise damaged(Path(path), error) from error
         for baseline in state.baselines:
             baseline.prepared([])  # a calculator or library that is missing is told of now, not in the first step
-        model = cls(list(state.settings), state.noise, baselines=list(state.baselines))
+        keys = None if state.keys == Keys() else state.keys
+        model = cls(list(state.settings), state.noise, baselines=list(state.baselines), keys=keys)
         model.state_ = state
         return model
 

@@ -122,6 +122,12 @@ def total(
     return reduce(Contribution.plus, parts(baselines, frame, kinds, pairs, r_cut).values(), start)
 
 
+def known_by(baselines: Sequence[Baseline], e0: Mapping[int, float], frames: Sequence[Frame]) -> list[Known]:
+    """What a complete model knows of the labels of some frames."""
+    bar = tqdm(frames, desc="baselines", unit="frame", disable=None if baselines else True)
+    return [Known(total(baselines, e0, frame, frame.kinds)) for frame in bar]
+
+
 def known_of(
     frames: Sequence[Frame], baselines: Sequence[Baseline], given: Mapping[str | int, float] | None
 ) -> tuple[OfElements, list[OfElements], list[Known]]:

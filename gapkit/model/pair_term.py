@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit._check import positive, whole
+from gapkit._check import whole
 from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
@@ -18,7 +18,7 @@ from gapkit.errors import ConfigError
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.kernels.gaussian import Gaussian
-from gapkit.model.terms import Arrays, Json, first_delta, species_of
+from gapkit.model.terms import Arrays, Json, checked_cutoff, first_delta, species_of
 from gapkit.numerics.select import POOL_BYTES
 
 
@@ -64,11 +64,7 @@ class PairTerm(Parametric):
         self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES, n_jobs: int = 1
     ) -> SparseTerm:
         """Sparse distances for the pairs of species that occur."""
-        r_cut, width = positive("PairTerm.r_cut", self.r_cut, "Å"), positive("PairTerm.width", self.width, "Å")
-        if r_cut <= 1.0:
-            raise ConfigError(f"PairTerm.r_cut={r_cut:g} Å is shorter than any bond", fix="give r_cut > 1 Å, such as 5")
-        if width > r_cut:
-            raise ConfigError(f"PairTerm.width={width:g} Å is larger than r_cut", fix="give a width below r_cut")
+        r_cut, width = checked_cutoff("PairTerm", self.r_cut, self.width)
         n_sparse = whole("PairTerm.n_sparse", self.n_sparse, 2)
         descriptor = PairDistances(species_of(frames), r_cut, width)
         shortest = _shortest(descriptor, frames)

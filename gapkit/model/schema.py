@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from gapkit.atoms.keys import Keys
 from gapkit.baselines.base import Baseline
 from gapkit.descriptors.soap import Soap
 from gapkit.descriptors.soap_points import SoapPoints
@@ -95,6 +96,7 @@ def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
         "conventions": _CONVENTIONS,
         "e0": {chemical_symbols[z]: e for z, e in state.e0.items()},
         "baselines": [{"type": b.kind, **b.get_params(deep=False)} for b in state.baselines],
+        "charges": state.charges,
         "noise": state.noise.get_params(deep=False),
         "log_evidence": posterior.log_evidence,
         "terms": [_describe_term(s, t, arrays) for s, t in zip(state.settings, state.terms, strict=True)],
@@ -123,7 +125,7 @@ def _from_1(document: Json) -> Json:
 
 def _from_2(document: Json) -> Json:
     """Schema 3 knows baselines."""
-    return {**document, "baselines": []}
+    return {**document, "baselines": [], "charges": Keys().charges}
 
 
 _STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2}
@@ -158,5 +160,6 @@ def build(document: Json, arrays: Arrays) -> ModelState:
         hashes=arrays["hashes"],
         training=document["training"],
         calibration=None if calibration is None else Calibration.build(calibration, arrays),
+        charges=document["charges"],
         sources={int(e["frame"]): Source(e["where"], e["group"]) for e in document["sources"]},
     )

@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 
 from gapkit._check import whole
 from gapkit.atoms.frame import Frame
+from gapkit.atoms.keys import Keys
 from gapkit.baselines.base import Baseline
 from gapkit.gp.calibration import Calibration
 from gapkit.gp.compress import CompressedRows
@@ -68,6 +69,8 @@ class ModelState:
         From raw to honest σ; None for a model that was not calibrated.
     sources
         The training structures that sparse points come from, by their index in the fit.
+    charges
+        Name of the array with the charges of a structure, for `Coulomb("initial_charges")`.
     """
 
     settings: Sequence[Term]
@@ -82,6 +85,7 @@ class ModelState:
     training: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     sources: Mapping[int, Source] = field(default_factory=dict)
+    charges: str = Keys().charges
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -103,6 +107,11 @@ class ModelState:
         """Columns of each term among the columns of the model."""
         edges = np.cumsum([0] + [t.n_columns for t in self.terms])
         return [slice(a, b) for a, b in pairwise(edges)]
+
+    @property
+    def keys(self) -> Keys:
+        """Names of what a structure brings to a prediction."""
+        return Keys(charges=self.charges)
 
     def origin(self, column: int) -> str:
         """Where a sparse point comes from, in words; empty where that is not known."""

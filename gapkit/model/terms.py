@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from gapkit._check import positive
 from gapkit.atoms.frame import Frame
 from gapkit.descriptors.base import Descriptor
-from gapkit.errors import SpeciesError
+from gapkit.errors import ConfigError, SpeciesError
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.numerics.select import POOL_BYTES
@@ -58,6 +58,16 @@ class Term(Protocol):
 def first_delta(name: str, delta: object) -> float:
     """δ with which a fit begins, eV; ConfigError for one that is not positive."""
     return 1.0 if delta is None else positive(name, delta, "eV")
+
+
+def checked_cutoff(name: str, r_cut: object, width: object) -> tuple[float, float]:
+    """Cutoff and width of a term of bonds or triangles, Å; ConfigError where they make no sense."""
+    r, w = positive(f"{name}.r_cut", r_cut, "Å"), positive(f"{name}.width", width, "Å")
+    if r <= 1.0:
+        raise ConfigError(f"{name}.r_cut={r:g} Å is shorter than any bond", fix="give r_cut > 1 Å, such as 4")
+    if w > r:
+        raise ConfigError(f"{name}.width={w:g} Å is larger than r_cut", fix="give a width below r_cut")
+    return r, w
 
 
 def species_of(frames: Iterable[Frame]) -> list[int]:

@@ -36,6 +36,7 @@ def trained(
     baselines: Sequence[Baseline] | None,
     e0: Mapping[str | int, float] | None,
     *,
+    charges: str,
     learn_noise: bool,
     random: np.random.Generator,
     n_jobs: int,
@@ -45,6 +46,8 @@ def trained(
 
     Parameters
     ----------
+    charges
+        Name of the array with the charges of structures.
     learn_noise
         Whether `noise` is multiplied by a factor from the data.
     ceiling
@@ -71,6 +74,7 @@ def trained(
         hashes=np.array([f.hash for f in data], dtype=np.uint64),
         training={"frames": len(data), "atoms": sum(f.n_atoms for f in data), "left_out": left_out(data, noise)},
         sources=sources_of(data, chosen),
+        charges=charges,
     )
     return solved(with_scales(draft, found, found_b, learn_noise))
 

@@ -19,7 +19,7 @@ from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.kernels.gaussian import Gaussian
 from gapkit.model.parallel import ordered_map
-from gapkit.model.terms import Arrays, Json, first_delta, species_of
+from gapkit.model.terms import Arrays, Json, checked_cutoff, first_delta, species_of
 from gapkit.numerics.farthest import farthest_point
 from gapkit.numerics.select import POOL_BYTES
 from gapkit.typing import FloatArray
@@ -71,13 +71,7 @@ class TripletTerm(Parametric):
         self, name: str, frames: Sequence[Frame], rng: np.random.Generator, pool: float = POOL_BYTES, n_jobs: int = 1
     ) -> SparseTerm:
         """Sparse triangles for the triples of species that occur, among those that fit into `pool` bytes."""
-        r_cut, width = positive("TripletTerm.r_cut", self.r_cut, "Å"), positive("TripletTerm.width", self.width, "Å")
-        if r_cut <= 1.0:
-            what = f"TripletTerm.r_cut={r_cut:g} Å is shorter than any bond"
-            raise ConfigError(what, fix="give r_cut > 1 Å, such as 3.5")
-        if width > r_cut:
-            what = f"TripletTerm.width={width:g} Å is larger than r_cut"
-            raise ConfigError(what, fix="give a width below r_cut")
+        r_cut, width = checked_cutoff("TripletTerm", self.r_cut, self.width)
         n_sparse, delta = whole("TripletTerm.n_sparse", self.n_sparse), first_delta("TripletTerm.delta", self.delta)
         descriptor = Triplets(species_of(frames), r_cut, width, _scales(self.theta))
         points = {}

@@ -18,7 +18,20 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from gapkit import GAP, Calibration, GapkitError, ModelFileError, Noise, PairTerm, Scale, SoapTerm, load
+from gapkit import (
+    GAP,
+    Calibration,
+    Coulomb,
+    GAPCalculator,
+    GapkitError,
+    Keys,
+    ModelFileError,
+    Noise,
+    PairTerm,
+    Scale,
+    SoapTerm,
+    load,
+)
 from gapkit.atoms.labels import to_frames
 from gapkit.model.archive import SCHEMA
 from gapkit.typing import Kind
@@ -149,7 +162,7 @@ def test_a_file_of_the_first_schema(saved: Path) -> None:
 
     def older(content: dict[str, Any]) -> None:
         content["schema"] = 1
-        for name in ("sources", "calibration", "baselines"):
+        for name in ("sources", "calibration", "baselines", "charges"):
             del content[name]
         for channel in (c for term in content["terms"] for c in term["channels"]):
             del channel["origins"]
@@ -415,3 +428,23 @@ def test_size_without_the_data(tmp_path: Path) -> None:
     fitted().save(tmp_path / "b.gap", data=True)
     assert (tmp_path / "a.gap").stat().st_size < (tmp_path / "b.gap").stat().st_size
     assert load(tmp_path / "a.gap").predict(Atoms("Si")).energy == pytest.approx(E0["Si"], abs=1e-6)
+
+
+def test_the_name_of_the_charges_stays(tmp_path: Path) -> None:
+    """A structure has charges of several kinds, and the model reads those that it was fitted with."""
+    data = frames()
+    for atoms in data:
+        atoms.set_array("bader", np.linspace(-0.3, 0.3, len(atoms)))
+        atoms.set_initial_charges(np.linspace(2.0, -2.0, len(atoms)))
+    fit = model(baselines=[Coulomb("initial_charges")], keys=Keys(charges="bader")).fit(data)
+    fit.save(tmp_path / "ions.gap")
+    twin, atoms = load(tmp_path / "ions.gap"), data[2]
+    assert twin.keys == Keys(charges="bader")
+    for one in (fit, twin):
+        assert one.predict(atoms).by_term["coulomb"] == pytest.approx(fit.predict(atoms).by_term["coulomb"], rel=1e-14)
+        assert one.predict([atoms])[0].energy == fit.predict(atoms).energy
+        assert one.sample(2).predict(atoms)[0].by_term["coulomb"] == fit.predict(atoms).by_term["coulomb"]
+    atoms.calc = GAPCalculator(twin)
+    assert atoms.get_potential_energy() == fit.predict(atoms).energy
+    other = model(baselines=[Coulomb("initial_charges")]).fit(data)
+    assert abs(other.predict(atoms).by_term["coulomb"]) > 2.0 * abs(fit.predict(atoms).by_term["coulomb"])

@@ -14,38 +14,18 @@ from ase.build import bulk, make_supercell, molecule
 from ase.units import Bohr, Hartree
 from scipy.special import erfc
 
-from gapkit.atoms.labels import to_frame
 from gapkit.baselines import coulomb
-from gapkit.baselines.base import Contribution
 from gapkit.baselines.coulomb import Coulomb
 from gapkit.numerics.ewald import pair_sum
 from gapkit.testing.differences import agrees, slope
 from gapkit.testing.zoo import zoo
 from gapkit.typing import FloatArray
+from tests.contributions import arrays, energy, evaluate, same
 
 E2 = Hartree * Bohr
 ALL = ("energy", "forces", "stress")
 SKEW = np.array([[1, 0, 0], [5, 1, 0], [-3, 2, 1]])
 POINTS = Coulomb({"Na": 1, "Cl": -1}, width=0.0)
-
-
-def evaluate(baseline: Coulomb, atoms: Atoms) -> Contribution:
-    return baseline.evaluate(to_frame(atoms), ALL)
-
-
-def energy(baseline: Coulomb, atoms: Atoms) -> float:
-    return float(baseline.evaluate(to_frame(atoms), ("energy",)).energies_e.sum())
-
-
-def arrays(contribution: Contribution) -> tuple[FloatArray, FloatArray, FloatArray]:
-    assert contribution.forces_ec is not None
-    assert contribution.virial_cc is not None
-    return contribution.energies_e, contribution.forces_ec, contribution.virial_cc
-
-
-def same(one: Contribution, other: Contribution, tolerance: float = 1e-7) -> None:
-    for mine, theirs in zip(arrays(one), arrays(other), strict=True):
-        assert mine == pytest.approx(theirs, abs=tolerance)
 
 
 def shaken(atoms: Atoms, seed: int = 0, size: float = 0.1) -> Atoms:

@@ -15,34 +15,14 @@ from sklearn.base import clone
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.labels import Keys, to_frame
-from gapkit.baselines.base import Contribution
 from gapkit.baselines.coulomb import Coulomb
 from gapkit.baselines.oxidation import STATES, formal_charges
 from gapkit.errors import ConfigError, DataError, SpeciesError
-from gapkit.typing import FloatArray
+from tests.contributions import arrays, energy, evaluate, same
 
 E2 = Hartree * Bohr
 ALL = ("energy", "forces", "stress")
 POINTS = Coulomb({"Na": 1, "Cl": -1}, width=0.0)
-
-
-def evaluate(baseline: Coulomb, atoms: Atoms) -> Contribution:
-    return baseline.evaluate(to_frame(atoms), ALL)
-
-
-def energy(baseline: Coulomb, atoms: Atoms) -> float:
-    return float(baseline.evaluate(to_frame(atoms), ("energy",)).energies_e.sum())
-
-
-def arrays(contribution: Contribution) -> tuple[FloatArray, FloatArray, FloatArray]:
-    assert contribution.forces_ec is not None
-    assert contribution.virial_cc is not None
-    return contribution.energies_e, contribution.forces_ec, contribution.virial_cc
-
-
-def same(one: Contribution, other: Contribution) -> None:
-    for mine, theirs in zip(arrays(one), arrays(other), strict=True):
-        assert mine == pytest.approx(theirs, abs=1e-12)
 
 
 def salt() -> Atoms:

@@ -17,11 +17,10 @@ from gapkit import GAP, ConfigError, DataError, GapkitWarning, Noise, PairTerm, 
 from gapkit.atoms.labels import to_frames
 from gapkit.gp.posterior import solve
 from gapkit.model import extending
-from gapkit.model.fitting import EXACT, compress, isolated_rows, sigmas_of
-from gapkit.model.known import Known, total
+from gapkit.model.fitting import EXACT, sigmas_of
 from gapkit.model.terms import Term
 from tests.reference.transfer import Data, Weights, carry, isolated, observed, rows_and_stds
-from tests.samples import E0, atom, cluster, crystal, frames, label, numbers, soap_arguments, two_species
+from tests.samples import E0, atom, cluster, crystal, frames, fresh, label, numbers, soap_arguments, two_species
 
 SIGMAS = {"energy": 0.002, "forces": 0.05, "stress": 0.02}
 
@@ -58,16 +57,6 @@ def without_data(fit: GAP) -> GAP:
     """As it comes back from a file without its data."""
     made = copy(fit)
     made.state_ = replace(fit.state_, rows=None)
-    return made
-
-
-def fresh(fit: GAP, structures: Sequence[Atoms]) -> GAP:
-    """A fit of all structures on the sparse points of a model."""
-    state, data = fit.state_, to_frames(structures)
-    known = [Known(total(state.baselines, state.e0, f, f.kinds)) for f in data]
-    rows = [isolated_rows(state.terms, state.species), *compress(data, state.terms, known, state.noise, 1)]
-    made = copy(fit)
-    made.state_ = replace(state, posterior=solve(state.prior_mm, *sigmas_of(rows, state.noise)), rows=rows)
     return made
 
 

@@ -14,9 +14,8 @@ from ase import Atoms
 from gapkit import GAP, ConfigError, DataError, Noise, PairTerm, SoapTerm, load
 from gapkit.atoms.labels import to_frames
 from gapkit.gp.posterior import solve
-from gapkit.model.fitting import compress, isolated_rows, sigmas_of
-from gapkit.model.known import Known, total
-from tests.samples import cluster, crystal, frames, label, numbers, soap_arguments, two_species
+from gapkit.model.fitting import sigmas_of
+from tests.samples import cluster, crystal, frames, fresh, label, numbers, soap_arguments, two_species
 
 SIGMAS = {"energy": 0.002, "forces": 0.05, "stress": 0.02}
 
@@ -24,16 +23,6 @@ SIGMAS = {"energy": 0.002, "forces": 0.05, "stress": 0.02}
 def model(**changes: Any) -> GAP:
     """A SOAP alone, whose weights magnify rounding little, and a repulsion."""
     return GAP([SoapTerm(soap_arguments(), zeta=2, n_sparse=8)], **{"noise": Noise(**SIGMAS), **changes})
-
-
-def fresh(fit: GAP, structures: Sequence[Atoms]) -> GAP:
-    """A fit of some structures on the sparse points, noise and baselines of a model."""
-    state, data = fit.state_, to_frames(structures)
-    known = [Known(total(state.baselines, state.e0, f, f.kinds)) for f in data]
-    rows = [isolated_rows(state.terms, state.species), *compress(data, state.terms, known, state.noise, 1)]
-    made = copy(fit)
-    made.state_ = replace(state, posterior=solve(state.prior_mm, *sigmas_of(rows, state.noise)), rows=rows)
-    return made
 
 
 def assert_alike(one: GAP, other: GAP, tolerance: float = 1e-8, atoms: Atoms | None = None) -> None:

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from gapkit import GAP, ConfigError, DataError, Keys, Noise, Residuals, SoapTerm
+from gapkit import GAP, ConfigError, DataError, Noise, Residuals, SoapTerm
 from gapkit.atoms.labels import to_frames
-from gapkit.gp.posterior import solve
-from gapkit.model.fitting import compress, isolated_rows, sigmas_of
-from gapkit.model.known import Known, total
 from gapkit.model.residuals import residuals
 from gapkit.typing import KINDS
-from tests.samples import cluster, crystal, fitted, frames, model, soap_arguments
+from tests.samples import cluster, crystal, fitted, frames, fresh, model, soap_arguments
 
 
 def soap_model(**changes: object) -> GAP:
@@ -23,15 +20,9 @@ def soap_model(**changes: object) -> GAP:
     return model(**{"terms": [SoapTerm(soap_arguments(), zeta=2, n_sparse=8)], **changes})
 
 
-def refit(fit: GAP, structures: list[Atoms], keep: list[bool], keys: Keys | None = None) -> GAP:
+def refit(fit: GAP, structures: list[Atoms], keep: list[bool]) -> GAP:
     """The same sparse points, with the labels of some of the structures."""
-    state = fit.state_
-    data = [f for f, k in zip(to_frames(structures, keys=keys or Keys()), keep, strict=True) if k]
-    known = [Known(total(state.baselines, state.e0, f, f.kinds)) for f in data]
-    rows = [isolated_rows(state.terms, state.species), *compress(data, state.terms, known, state.noise, 1)]
-    again = GAP(state.settings, state.noise, keys=keys)
-    again.state_ = replace(state, posterior=solve(state.prior_mm, *sigmas_of(rows, state.noise)), rows=rows)
-    return again
+    return fresh(fit, [a for a, k in zip(structures, keep, strict=True) if k])
 
 
 def assert_same(found: Residuals, expected: Residuals, mine: np.ndarray) -> None:
