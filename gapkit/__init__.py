@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from gapkit import errors
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
-from gapkit.atoms.labels import read_frames
+from gapkit.atoms.labels import read_frames, to_frames
+from gapkit.atoms.trajectories import TrajectoryKFold, split, trajectories
 from gapkit.baselines.cohesion import Cohesion
 from gapkit.baselines.coulomb import Coulomb
 from gapkit.baselines.dispersion import Dispersion
@@ -30,6 +31,8 @@ from gapkit.model.committee import Committee
 from gapkit.model.evaluation import Evaluation, evaluate
 from gapkit.model.explanation import Explanation
 from gapkit.model.gap import GAP
+from gapkit.model.held_out import Errors, HeldOut
+from gapkit.model.maximizing import EvidenceReport
 from gapkit.model.pair_term import PairTerm
 from gapkit.model.prediction import Prediction
 from gapkit.model.residuals import Residuals
@@ -68,13 +71,16 @@ __all__ = [
     "Coulomb",
     "DataError",
     "Dispersion",
+    "Errors",
     "Evaluation",
+    "EvidenceReport",
     "Explanation",
     "External",
     "Frame",
     "GAPCalculator",
     "GapkitError",
     "GapkitWarning",
+    "HeldOut",
     "Keys",
     "ModelFileError",
     "Noise",
@@ -85,10 +91,14 @@ __all__ = [
     "Scale",
     "SoapTerm",
     "SpeciesError",
+    "TrajectoryKFold",
     "TripletTerm",
     "__version__",
     "evaluate",
     "load",
     "read_frames",
     "register_calculator",
+    "split",
+    "to_frames",
+    "trajectories",
 ]

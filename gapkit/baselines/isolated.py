@@ -8,34 +8,16 @@ from typing import Final
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from ase.geometry import minkowski_reduce
 
+from gapkit.atoms.alone import FAR as FAR
+from gapkit.atoms.alone import ISOLATED_GROUP as ISOLATED_GROUP
+from gapkit.atoms.alone import is_isolated as is_isolated
 from gapkit.atoms.frame import Frame
 from gapkit.errors import ConfigError, GapkitWarning, SpeciesError, nearest
 from gapkit.typing import FloatArray, IntArray
 
-ISOLATED_GROUP: Final = "isolated_atom"
-"""The config_type that marks a periodic single atom as isolated, as in gap_fit."""
-
-FAR: Final = 10.0
-"""A periodic single atom whose nearest image is at least this far (Å) is isolated without being marked."""
-
 _SAME_ENERGY: Final = 1e-6  # eV; several single-atom frames of an element may agree to this without a warning
 _FIX: Final = f"Fix: add a frame with a single atom of each (config_type {ISOLATED_GROUP}), or give its energy in e0."
-
-
-def is_isolated(frame: Frame) -> bool:
-    """Whether the frame is one atom without neighbours.
-
-    That is one atom that is not periodic, or belongs to the group "isolated_atom", or has its nearest periodic
-    image at least 10 Å away.
-    """
-    if frame.n_atoms != 1:
-        return False
-    if not frame.pbc_c.any() or frame.group == ISOLATED_GROUP:
-        return True
-    reduced, _ = minkowski_reduce(frame.cell_cc, pbc=frame.pbc_c)
-    return bool(np.linalg.norm(reduced[frame.pbc_c], axis=1).min() >= FAR)
 
 
 def isolated_energies(frames: Sequence[Frame], given: Mapping[str | int, float] | None = None) -> dict[int, float]:

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(columns([(c.name, c.value, c.why) for c in plan.choices], left=3)), flush=True)
     source = " and ".join(filter(None, [config.path, "the command line" if options else ""]))
     with of_file(source if config.path else ""):
-        model = plan.model.fit(frames, rng=plan.seed)
+        model = plan.model.fit(plan.data, rng=plan.seed)
     model.save(output, data=arguments.keep_data)
     n_sparse = sum(term.n_columns for term in model.state_.terms)
     if plan.model.noise is None:

@@ -11,21 +11,41 @@ from typing import Any, NoReturn
 
 from gapkit import Noise, __version__
 from gapkit._check import memory
-from gapkit.cli import calibrate, evaluate, extend, fit, info, md
+from gapkit.cli import calibrate, check, evaluate, extend, fit, info, md, scan, tune
 from gapkit.cli.messages import complain, messages
 from gapkit.errors import ConfigError, GapkitError
 from gapkit.model.defaults import default_terms
+from gapkit.tuning.trial import NOISES, SCORES
+from gapkit.tuning.tune import LEAVE
 
 _EPILOG = """\
 examples:
+  gapkit check train.xyz --test test.xyz                faults of the data, before any fit
   gapkit fit train.xyz -o si.gap                        everything chosen from the data
+  gapkit tune train.xyz -o best.toml --budget 10min     settings by evidence and errors, for gapkit fit --config
   gapkit evaluate si.gap test.xyz --plot parity.png     errors on structures that it has not seen
   gapkit extend si.gap more.xyz -o more.gap             new data, new elements, another functional
+  gapkit scan si.gap new.xyz --plot front.png           weigh energies, forces and stresses against one another
   gapkit calibrate si.gap new.xyz                       sigma that agree with errors, stored in si.gap
   gapkit md si.gap si.xyz --temperature 600 --steps 10000 --flag 0.15 -o traj.xyz
   gapkit info si.gap                                    what the file holds
 
 Errors end with status 2 and one line that says what, where and how to mend it; -v adds the traceback.
+"""
+
+_CHECK_EPILOG = """\
+examples:
+  gapkit check train.xyz
+  gapkit check bulk.xyz surfaces.xyz --test test.xyz --json findings.json
+
+It finds: files and frames that cannot be used; misspelt, missing and contradicting labels; energies per atom, in
+another unit, of two methods, or off those of similar structures; isolated atoms that do not belong; forces and stresses
+of wrong sign, unit or order, judged by the energies of similar and of strained structures; net forces; short bonds; odd
+volumes and forces; copies, near copies, and test frames that the fit has seen. Each finding has the frames, counted
+from 0 in each file, the numbers that show it, and a fix. An error: a fit would fail or learn something wrong.
+A warning: likely a fault. A note: good to know.
+
+The status is 1 if there are errors, 0 with warnings or notes alone, 2 if the options are wrong.
 """
 
 _CALIBRATE_EPILOG = """\
@@ -115,6 +135,35 @@ With --fine-tune the model is the prior mean of the new energy surface; energies
 """
 
 
+_TUNE_EPILOG = """\
+examples:
+  gapkit tune train.xyz -o best.toml
+  gapkit tune train.xyz -o best.toml --space zeta=2,4,6 --space r_cut=5,6 --budget 10min --resume trials.jsonl
+  gapkit tune train.xyz -o best.toml --config start.toml --space soap1__sigma=0.3,0.5 --model-out best.gap
+
+Each trial is one fit, from which follow the log evidence and the errors of all training frames as if each of them, or
+the trajectory of each, had not been in it. --space names settings of the SOAP term: zeta, n_sparse, r_cut, n_max,
+l_max, sigma, m (exponent of the weighting), compression, embedding, ...; pair__r_cut is one of the pair term. Values
+of the start are always tried; without --space, values about them are. All zeta and n_sparse share one pass over the
+data. All settings are tried if the budget has room, else one setting after the other. Ctrl-C keeps the trials so far;
+with --resume they are in a file, and the same command goes on from there. Energies and forces weigh alike in the
+choice: 1 % is 1 % of either.
+"""
+
+
+_SCAN_EPILOG = """\
+examples:
+  gapkit scan si.gap new.xyz --plot front.png
+  gapkit scan si.gap new.xyz --max energy=2.2 -o best.gap     least error of forces with energies within 2.2 meV/atom
+  gapkit scan si.gap new.xyz --objectives energy,forces,stress_rmse --grid 300 --json front.json
+
+The model must have been fitted with --keep-data: every model of the scan is a re-solve with other sigma, and no kernel
+is evaluated. The first is the model as it is, the second has the sigma that make its training labels most probable.
+FRAMES.xyz must not have been in the fit. Units: meV/atom, eV/Å, GPa; mean absolute errors unless a name ends in _rmse.
+With -o and no --max, the model with the smallest product of the objectives is written.
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the options in one line, like all other errors."""
 
@@ -201,6 +250,14 @@ def _add_fit(commands: Any) -> None:
     parser.add_argument("--keep-data", action="store_true", help="store what GAP.refit needs, for other sigmas later")
 
 
+def _add_check(commands: Any) -> None:
+    parser = _command(commands, check, _CHECK_EPILOG)
+    parser.add_argument("frames", nargs="+", metavar="DATA.xyz", help="labelled structures, any format that ASE reads")
+    parser.add_argument("--test", nargs="+", default=[], metavar="TEST.xyz", help="structures that will test the fit")
+    parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
+    parser.add_argument("--json", metavar="FILE", help="write findings and summary as JSON")
+
+
 def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, evaluate)
     parser.add_argument("model", metavar="MODEL.gap", help="model file")
@@ -239,6 +296,43 @@ def _add_calibrate(commands: Any) -> None:
     parser.add_argument("--seed", type=_number(0), default=0, metavar="K", help="seed of the five folds [0]")
 
 
+def _add_tune(commands: Any) -> None:
+    parser = _command(commands, tune, _TUNE_EPILOG)
+    parser.add_argument("train", nargs="+", metavar="TRAIN.xyz", help="labelled structures, any format that ASE reads")
+    parser.add_argument("-o", "--output", required=True, metavar="BEST.toml", help="settings to write")
+    parser.add_argument("--config", metavar="C.toml", help="settings to start from, as for gapkit fit")
+    parser.add_argument("--space", action="append", metavar="NAME=V,V", help="values to try, see below; more than once")
+    parser.add_argument("--budget", metavar="B", help="time, such as 90s, 10min, 2h, or number of trials [none]")
+    parser.add_argument("--resume", metavar="FILE", help="file of the trials, continued if it exists")
+    parser.add_argument("--score", choices=SCORES, default=SCORES[0], help="what is best [%(default)s]")
+    parser.add_argument("--leave", choices=LEAVE, default=LEAVE[0], help="what is left out together [%(default)s]")
+    text = "sigma of the trials: that of the start, or of each kind at the maximum of the evidence [%(default)s]"
+    parser.add_argument("--noise", choices=NOISES, default=NOISES[0], help=text)
+    parser.add_argument("--model-out", metavar="BEST.gap", help="fit with the best settings, and write the model")
+    parser.add_argument("--keep-data", action="store_true", help="store in it what GAP.refit needs")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw errors against evidence (.png, .pdf, .svg)")
+    parser.add_argument("--json", metavar="FILE", help="write all trials as JSON (meV/atom, eV/Å, GPa)")
+    usual = argparse.SUPPRESS
+    parser.add_argument("--n-sparse", type=_number(1), metavar="N", default=usual, help="of the start [from the data]")
+    parser.add_argument("--seed", type=_number(0), metavar="K", default=usual, help="of the choice of points [0]")
+    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", default=usual, help="threads, as for fit")
+
+
+def _add_scan(commands: Any) -> None:
+    parser = _command(commands, scan, _SCAN_EPILOG)
+    parser.add_argument("model", metavar="MODEL.gap", help="model file with its data")
+    parser.add_argument("frames", metavar="FRAMES.xyz", help="labelled structures that were not in the fit")
+    parser.add_argument("-o", "--output", metavar="BEST.gap", help="write the chosen model")
+    parser.add_argument("--grid", type=_number(2), default=100, metavar="N", help="number of models [100]")
+    usual = "energy,forces"
+    parser.add_argument("--objectives", default=usual, metavar="A,B", help="what is to be small [%(default)s]")
+    parser.add_argument("--max", action="append", metavar="NAME=X", help="bound on the chosen model; more than once")
+    parser.add_argument("--plot", metavar="FIG.png", help="draw the front (.png, .pdf, .svg)")
+    parser.add_argument("--json", metavar="FILE", help="write all models as JSON (meV/atom, eV/Å, GPa)")
+    parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
+    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
+
+
 def _add_info(commands: Any) -> None:
     _command(commands, info).add_argument("model", metavar="MODEL.gap", help="model file")
 
@@ -275,13 +369,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gapkit {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for add in (_add_fit, _add_evaluate, _add_extend, _add_calibrate, _add_md, _add_info):
+    adders = [_add_check, _add_fit, _add_tune, _add_evaluate, _add_extend]
+    adders += [_add_scan, _add_calibrate, _add_md, _add_info]
+    for add in adders:
         add(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the status is 0, 2 after an error of the user, 3 after a flag that stops, 130 after Ctrl-C."""
+    """Run one command.
+
+    The status is 0, 1 after a check that found errors, 2 after an error of the user, 3 after a flag that stops, 130
+    after Ctrl-C.
+    """
     arguments = build_parser().parse_args(argv)
     with messages(arguments.verbose):
         try:

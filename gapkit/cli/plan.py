@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit import GAP, ConfigError, Frame, GapkitWarning, Noise, SoapTerm
+from gapkit import GAP, ConfigError, Frame, GapkitWarning, Noise
+from gapkit._check import memory
 from gapkit.baselines.isolated import is_isolated, isolated_energies
 from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
 from gapkit.cli.report import plain
 from gapkit.errors import nearest
-from gapkit.model.defaults import CUTOFFS, NEIGHBOURS, default_terms
-from gapkit.model.training import default_baselines
+from gapkit.model.choosing import DEFAULT, GIVEN, Choice, choose
+from gapkit.model.defaults import default_terms, soap_of
+from gapkit.model.prepared import Prepared, default_baselines
 from gapkit.typing import KINDS, Kind
 
 SOAP_OPTIONS: Final = ("r_cut", "n_max", "l_max", "zeta", "n_sparse")
@@ -25,36 +27,28 @@ SIGMA_UNITS: Final[dict[Kind, str]] = {"energy": "eV/atom", "forces": "eV/Å", "
 """Units of the σ in `Noise`."""
 
 MOST_JOBS: Final = 8  # more threads wait for one another
-DEFAULT: Final = "default"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One setting of a fit, its value for a person, and why it was chosen."""
-
-    name: str
-    value: str
-    why: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A model ready to be fitted, its seed, and the choices that made it."""
+    """A model ready to be fitted, what it is fitted to, its seed, and the choices that made it."""
 
     model: GAP
+    data: Prepared
     seed: int
     choices: Sequence[Choice]
 
 
-def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any]) -> Plan:
+def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any], *, search: bool = True) -> Plan:
     """The model that the data, the file and the options (which win over the file) ask for.
+
+    Without `search`, default terms come from the structures alone, and their σ are left open.
 
     Raises
     ------
     ConfigError, DataError
         Settings that are outside their range, contradict each other or do not fit to the data.
     """
-    terms, choices = _terms(frames, config, options)
     noise, of_noise = _noise(frames, config, options)
     baselines, of_baselines = _baselines(config)
     e0, of_e0 = _e0(frames, config)
@@ -65,8 +59,25 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
     ceiling, why_ceiling = _pick("max_memory", options, config, None)
     if ceiling is not None:
         last.append(Choice("max_memory", str(ceiling), why_ceiling))
-    model = GAP(terms, noise, baselines=baselines, e0=e0, n_jobs=jobs, max_memory=ceiling)
-    return Plan(model, seed, [*choices, *of_baselines, *of_noise, *of_e0, *last])
+    given = {name: options[name] for name in SOAP_OPTIONS if name in options}
+    model = GAP(None, noise, baselines=baselines, e0=e0, n_jobs=jobs, max_memory=ceiling)
+    if config.terms is not None:
+        model.terms, choices = _terms(frames, config, given)
+        data = model.prepare(frames)
+    elif search:
+        data = model.prepare(frames)
+        chosen = choose(data, given, noise, n_jobs=jobs, ceiling=memory("max_memory", ceiling))
+        model.terms, model.noise, choices = chosen.terms, chosen.noise, list(map(_flagged, chosen.choices))
+        of_noise = of_noise if chosen.noise is noise else []
+    else:
+        model.terms, choices = default_terms(frames, **given), []
+        data = model.prepare(frames)
+    return Plan(model, data, seed, [*choices, *of_baselines, *of_noise, *of_e0, *last])
+
+
+def _flagged(choice: Choice) -> Choice:
+    """A choice, with the option that made it."""
+    return replace(choice, why=flag(choice.name)) if choice.why == GIVEN else choice
 
 
 def default_jobs() -> int:
@@ -89,38 +100,17 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _terms(
-    frames: Sequence[Frame], config: Config, options: Mapping[str, Any]
-) -> tuple[list[Any], list[Choice]]:
-    given = {name: options[name] for name in SOAP_OPTIONS if name in options}
-    if config.terms is None:
-        return _default_terms(frames, given)
+def _terms(frames: Sequence[Frame], config: Config, given: Mapping[str, Any]) -> tuple[list[Any], list[Choice]]:
+    """The terms of the file, with options put over them."""
     _require_one_soap(config, given)
     terms, choices = [], []
-    for k, table in enumerate(config.terms):
+    for k, table in enumerate(config.terms or ()):
         own = given if table["type"] == "soap" else {}
         with of_file(config.path):
             term = _term(table, own, frames)
         terms.append(term)
         why = ", ".join([config.path, *map(flag, own)])
         choices.append(Choice(f"term {k + 1}", f"{table['type']}: {_describe(term)}", why))
-    return terms, choices
-
-
-def _default_terms(frames: Sequence[Frame], given: Mapping[str, Any]) -> tuple[list[Any], list[Choice]]:
-    terms = list(default_terms(frames, **given))
-    soap = next(term for term in terms if isinstance(term, SoapTerm))
-    units = {"r_cut": " Å", "sigma": " Å"}
-    reasons = {
-        "r_cut": f"about {NEIGHBOURS} neighbours, within {CUTOFFS[0]:g} to {CUTOFFS[1]:g} Å",
-        "sigma": "a fifth of the shortest bonds, within 0.25 to 0.5 Å",
-        "n_sparse": "a quarter of the atoms, 200 to 1000 per element",
-    }
-    choices = [Choice("terms", "pair + SOAP", DEFAULT)]
-    for name in ("r_cut", "sigma", "n_max", "l_max", "zeta", "n_sparse"):
-        value = soap.soap[name] if name in soap.soap else getattr(soap, name)
-        why = flag(name) if name in given else reasons.get(name, DEFAULT)
-        choices.append(Choice(name, f"{value:g}{units.get(name, '')}", why))
     return terms, choices
 
 
@@ -141,7 +131,7 @@ def _term(table: Table, given: Mapping[str, Any], frames: Sequence[Frame]) -> An
         if "soap" in arguments:
             arguments["soap"] = _merged(arguments["soap"], inner)
         else:
-            chosen = next(t for t in default_terms(frames, **inner) if isinstance(t, SoapTerm))
+            chosen = soap_of(default_terms(frames, **inner))
             arguments = {"soap": chosen.soap, "n_sparse": chosen.n_sparse, **arguments}
         arguments |= outer
     return TERMS[table["type"]](**arguments)

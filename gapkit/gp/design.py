@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,6 +57,11 @@ class FrameRows:
     forces_nm: FloatArray | None
     virial_vm: FloatArray | None
 
+    def some(self, columns_m: IntArray) -> FrameRows:
+        """The rows on some of the columns."""
+        forces, virial = (None if a is None else a[:, columns_m] for a in (self.forces_nm, self.virial_vm))
+        return FrameRows(self.energy_m[columns_m], forces, virial)
+
 
 def frame_rows(
     terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind], block_bytes: float = BLOCK_BYTES
@@ -65,7 +71,7 @@ def frame_rows(
     Parameters
     ----------
     terms
-        The terms, whose columns stand side by side.
+        The terms, whose columns stand side by side. Neighbours with the same points, and other kernels, share the work.
     pairs
         All pairs of the structure.
     kinds
@@ -81,11 +87,12 @@ def frame_rows(
     moved = np.zeros((n_targets, 3, width)) if derivatives else None
     pairs = pairs.grouped()
     done = 0
-    for term in terms:
-        columns = slice(done, done + term.n_columns)
-        size = _block_size(term, pairs, block_bytes)
-        _term_rows(term, pairs, size, energy_m[columns], None if moved is None else moved[:, :, columns])
-        done += term.n_columns
+    for family in families(terms):
+        edges = [done + k * family[0].n_columns for k in range(len(family) + 1)]
+        columns, done = [slice(a, b) for a, b in pairwise(edges)], edges[-1]
+        size = _block_size(family[0], pairs, block_bytes)
+        own = [] if moved is None else [moved[:, :, here] for here in columns]
+        _family_rows(family, pairs, size, [energy_m[here] for here in columns], own)
     if moved is None:
         return FrameRows(energy_m, None, None)
     virial = to_voigt(moved[n_atoms:].transpose(2, 0, 1)).T if "stress" in kinds else None
@@ -93,20 +100,34 @@ def frame_rows(
     return FrameRows(energy_m, forces, virial)
 
 
-def _term_rows(
-    term: SparseTerm, pairs: Pairs, size: int, energy_m: FloatArray, moved_tcm: FloatArray | None
+def families(terms: Sequence[SparseTerm]) -> list[list[SparseTerm]]:
+    """Neighbours among the terms that differ in kernel and δ alone: sparse points meet the rows of one descriptor."""
+    found: list[list[SparseTerm]] = []
+    for term in terms:
+        if found and found[-1][0].points is term.points and found[-1][0].descriptor is term.descriptor:
+            found[-1].append(term)
+        else:
+            found.append([term])
+    return found
+
+
+def _family_rows(
+    family: Sequence[SparseTerm],
+    pairs: Pairs,
+    size: int,
+    energy_km: Sequence[FloatArray],
+    moved_ktcm: Sequence[FloatArray],
 ) -> None:
-    """Add the rows of one term, from blocks of `size` centres."""
-    for channel, block, sites in term.blocks(pairs, size):
-        here, points = term.seen[channel]
-        k_sm, slopes_sm = term.kernel.values_and_slopes(sites.x_sd, points.x_md)
-        weight_s = sites.weight_s
-        energy_m[here] += k_sm.sum(axis=0) if weight_s is None else weight_s @ k_sm
-        if moved_tcm is None or not len(block.e_p):
-            continue
-        slopes_sm = slopes_sm if weight_s is None else slopes_sm * weight_s[:, None]
-        rows = _Design(sites.jacobian(), term.kernel, k_sm, slopes_sm)
-        rows.add_to(moved_tcm[:, :, here], block)
+    """Add the rows of terms with the same points, in blocks of `size` centres; without `moved_ktcm` no derivatives."""
+    for channel, block, sites in family[0].blocks(pairs, size):
+        here, points = family[0].seen[channel]
+        weight_s, parts = sites.weight_s, []
+        for term, energy_m in zip(family, energy_km, strict=True):
+            k_sm, slopes_sm = term.kernel.values_and_slopes(sites.x_sd, points.x_md)
+            energy_m[here] += k_sm.sum(axis=0) if weight_s is None else weight_s @ k_sm
+            parts.append(_Part(term.kernel, k_sm, slopes_sm if weight_s is None else slopes_sm * weight_s[:, None]))
+        if moved_ktcm and len(block.e_p):
+            _Design(sites.jacobian(), parts).add_to([moved_tcm[:, :, here] for moved_tcm in moved_ktcm], block)
 
 
 def _block_size(term: SparseTerm, pairs: Pairs, block_bytes: float) -> int:
@@ -118,16 +139,24 @@ def _block_size(term: SparseTerm, pairs: Pairs, block_bytes: float) -> int:
     return max(1, int(block_bytes / max(rows, values)))
 
 
+class _Part(NamedTuple):
+    """A kernel, its values and its slopes for a block of sites, shape (S, M)."""
+
+    kernel: Kernel
+    k_sm: FloatArray
+    slopes_sm: FloatArray
+
+
 class _Design:
     """Derivative rows of a block of centres, to meet the sparse points and be summed by what they move."""
 
-    def __init__(self, jacobian: Jacobian, kernel: Kernel, k_sm: FloatArray, slopes_sm: FloatArray) -> None:
-        self._jacobian, self._kernel, self._k_sm, self._slopes_sm = jacobian, kernel, k_sm, slopes_sm
+    def __init__(self, jacobian: Jacobian, parts: Sequence[_Part]) -> None:
+        self._jacobian, self._parts = jacobian, parts
 
-    def add_to(self, moved_tcm: FloatArray, pairs: Pairs) -> None:
-        """Add the derivative of the energy by every target t; in small cells, rows are added before they are met."""
+    def add_to(self, moved_ktcm: Sequence[FloatArray], pairs: Pairs) -> None:
+        """Add the derivative of each energy by every target t; in small cells, rows are added before they are met."""
         rows_qcx = stacked(self._jacobian)
-        virial = len(moved_tcm) > len(pairs.numbers_e)
+        virial = len(moved_ktcm[0]) > len(pairs.numbers_e)
         sums = (of_sites, of_cell) if virial else (of_sites,)
         parts = [
             of_neighbours(self._jacobian, rows_qcx, pairs),
@@ -136,9 +165,11 @@ class _Design:
         if share_of_distinct(*parts) < _WORTH_MERGING:
             parts = [joined(*parts).merged()]
         for part in parts:
-            self._add(moved_tcm, part.rows_rcx, part.site_r, part.target_r)
+            self._add(moved_ktcm, part.rows_rcx, part.site_r, part.target_r)
 
-    def _add(self, moved_tcm: FloatArray, rows_qcx: FloatArray, site_q: IntArray, target_q: IntArray) -> None:
+    def _add(
+        self, moved_ktcm: Sequence[FloatArray], rows_qcx: FloatArray, site_q: IntArray, target_q: IntArray
+    ) -> None:
         """Add rows to their targets, as many targets at a time as make a product of a good size."""
         order = np.argsort(target_q, kind="stable")
         site_q, target_q = site_q[order], target_q[order]
@@ -149,21 +180,27 @@ class _Design:
             last = max(first + 1, int(np.searchsorted(edges, edges[first] + _BATCH, side="right")) - 1)
             here = slice(edges[first], edges[last])
             part = np.take(rows_qcx, order[here], axis=0, out=buffer[: here.stop - here.start], mode="clip")
-            self._add_batch(moved_tcm, part, site_q[here], target_q[edges[first:last]], edges[first : last + 1])
+            self._add_batch(moved_ktcm, part, site_q[here], target_q[edges[first:last]], edges[first : last + 1])
             first = last
 
     def _add_batch(
-        self, moved_tcm: FloatArray, part_qcx: FloatArray, site_q: IntArray, target_t: IntArray, edges: IntArray
+        self,
+        moved_ktcm: Sequence[FloatArray],
+        part_qcx: FloatArray,
+        site_q: IntArray,
+        target_t: IntArray,
+        edges: IntArray,
     ) -> None:
         """Let rows meet the sparse points, and sum them for each of the targets while they are in the cache."""
         jacobian = self._jacobian
         width = jacobian.rows_qcx.shape[2]
         along = part_qcx[:, :, width] if jacobian.along_qc is not None else None
-        met = self._kernel.contract(jacobian.meet(part_qcx[:, :, :width]), along)
-        slopes_qm = self._slopes_sm[site_q]
-        for target, (a, b) in zip(target_t, pairwise(edges - edges[0]), strict=True):
-            out_cm = moved_tcm[target]
-            out_cm += np.einsum("qcm,qm->cm", met[a:b], slopes_qm[a:b])
-            if jacobian.weight_slope_qc is not None:
-                out_cm += part_qcx[a:b, :, -1].T @ self._k_sm[site_q[a:b]]
+        dot_qcm = jacobian.meet(part_qcx[:, :, :width])
+        for part, moved_tcm in zip(self._parts, moved_ktcm, strict=True):
+            met, slopes_qm = part.kernel.contract(dot_qcm, along), part.slopes_sm[site_q]
+            for target, (a, b) in zip(target_t, pairwise(edges - edges[0]), strict=True):
+                out_cm = moved_tcm[target]
+                out_cm += np.einsum("qcm,qm->cm", met[a:b], slopes_qm[a:b])
+                if jacobian.weight_slope_qc is not None:
+                    out_cm += part_qcx[a:b, :, -1].T @ part.k_sm[site_q[a:b]]
 

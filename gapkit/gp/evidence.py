@@ -6,12 +6,11 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import block_diag, solve_triangular
 
 from gapkit.gp.compress import CompressedRows
+from gapkit.gp.likelihood import Likelihood, Part, best_scales
 from gapkit.gp.noise import Noise
-from gapkit.gp.posterior import solve, stacked
-from gapkit.numerics.factor import whiten
+from gapkit.gp.posterior import in_sigmas, stacked
 from gapkit.typing import KINDS, FloatArray, Kind
 
 _log = logging.getLogger(__name__)
@@ -20,6 +19,8 @@ _STEPS, _CLOSE = 30, 0.02
 _RANGE = (1e-3, 1e3)  # of the factor: labels are neither exact nor worthless
 _DELTAS = (1e-4, 1e4)  # eV
 _TERM_STEPS, _TERM_CLOSE = 12, 0.05
+_GUIDES: tuple[Kind, ...] = ("forces", "energy", "stress")
+_NONE = np.empty(0)
 
 
 def learn_scale(prior_mm: FloatArray, rows: Sequence[CompressedRows], start: Noise) -> Noise:
@@ -42,29 +43,22 @@ def learn_scale(prior_mm: FloatArray, rows: Sequence[CompressedRows], start: Noi
         First σ of each kind.
     """
     base: dict[Kind, float] = {k: getattr(start, k) for k in KINDS if getattr(start, k) is not None}
-    used = [part for part in rows if part.key.own or part.key.kind in base]
-    free = [part for part in used if not part.key.own]
-    guide: list[CompressedRows] = next(
-        (own for k in ("forces", "energy", "stress") if (own := [p for p in free if p.key.kind == k])), []
-    )
+    own = [part for part in rows if part.key.own]
+    of_kind = {k: [p for p in rows if p.key.kind == k and not p.key.own] for k in _GUIDES}
+    free: dict[Kind, Part] = {
+        k: Part(of_kind[k], [base[k]] * len(of_kind[k])) for k in _GUIDES if k in base and of_kind[k]
+    }
     factor = 1.0
-    for _ in range(_STEPS if guide else 0):
-        posterior = solve(prior_mm, used, [1.0 if p.key.own else factor * base[p.key.kind] for p in used])
-        squares = [_expected_square(p, posterior.weights_m, posterior.data_mm) for p in guide]
-        mean = sum(squares) / sum(p.n_rows for p in guide)
-        before, factor = factor, float(np.clip(np.sqrt(mean) / base[guide[0].key.kind], *_RANGE))
-        if abs(np.log(factor / before)) < _CLOSE:
-            break
+    if free:
+        likelihood = Likelihood([prior_mm], list(free.values()), Part(own, [1.0] * len(own)))
+        for _ in range(_STEPS):
+            step = likelihood.at(np.full(len(free), factor), np.ones(1)).sigma_steps[0]
+            before, factor = factor, float(np.clip(factor * step, *_RANGE))
+            if abs(np.log(factor / before)) < _CLOSE:
+                break
     _log.info("σ of the labels: %g times the usual ones", factor)
     learned = {kind: factor * base[kind] if kind in base else None for kind in KINDS}
     return Noise(learned["energy"], learned["forces"], learned["stress"], start.groups)
-
-
-def _expected_square(part: CompressedRows, weights_m: FloatArray, data_mm: FloatArray) -> float:
-    """Sum over the rows of squared residual and posterior variance."""
-    k_nm, y_n = part.factor_nm[:, :-1], part.factor_nm[:, -1]
-    residual_n = k_nm @ weights_m - y_n
-    return float(residual_n @ residual_n + np.square(whiten(data_mm, k_nm)).sum())
 
 
 def learn_deltas(
@@ -90,36 +84,22 @@ def learn_deltas(
     rows, sigmas
         Compressed data and their σ.
     """
-    found, edges = list(deltas), np.cumsum([0] + [len(u) for u in priors])
+    found = np.array(deltas, dtype=float)
+    likelihood = Likelihood(priors, [], Part(rows, sigmas))
     for _ in range(_TERM_STEPS if any(free) else 0):
-        prior_mm = np.asfortranarray(block_diag(*(u / d for u, d in zip(priors, found, strict=True))))
-        posterior, before = solve(prior_mm, rows, sigmas), list(found)
-        inverse_mm = solve_triangular(posterior.data_mm, np.eye(len(prior_mm)), check_finite=False)
-        for t, u_mm in enumerate(priors):
-            if free[t]:
-                own = slice(edges[t], edges[t + 1])
-                unexplained = np.square(u_mm @ inverse_mm[own]).sum() / found[t] ** 2
-                size = np.square(u_mm @ posterior.weights_m[own]).sum()
-                known = max(len(u_mm) - unexplained, 1e-3 * len(u_mm))
-                found[t] = float(np.clip(np.sqrt(size / known), *_DELTAS))
-        if all(abs(np.log(new / old)) < _TERM_CLOSE for new, old in zip(found, before, strict=True)):
+        before = found
+        found = np.where(free, np.clip(before * likelihood.at(_NONE, before).delta_steps, *_DELTAS), before)
+        if np.abs(np.log(found / before)).max() < _TERM_CLOSE:
             break
     _log.info("δ of the terms: %s eV", ", ".join(f"{delta:.3g}" for delta in found))
-    return found
+    return [float(delta) for delta in found]
 
 
 def learn_baseline_scales(
     prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence[float], n_open: int
 ) -> FloatArray:
-    """Factors ≥ 0 of the energies of the baselines of open scale that make the data most probable, shape (B,).
-
-    The evidence depends on them through the misfit alone, which is a square: what no weights of the sparse points can
-    account for, [b | y] below the triangle of A, is fitted by least squares.
-    """
+    """Factors ≥ 0 of the energies of the baselines of open scale that make the data most probable, shape (B,)."""
     if not n_open:
-        return np.empty(0)
-    from scipy.optimize import nnls  # slow to load, and few models have such a baseline
-
+        return _NONE
     m = len(prior_mm)
-    rest = stacked(prior_mm, rows, sigmas)[m:, m:]
-    return nnls(rest[:, :-1], rest[:, -1])[0]
+    return best_scales(stacked(prior_mm, in_sigmas(rows, sigmas))[m:, m:], n_open)[0]

@@ -65,6 +65,16 @@ class Noise(Parametric):
         value: float | None = own[kind] if kind in own else getattr(self, kind)
         return value
 
+    def scaled(self, factors: Mapping[str, float]) -> Noise:
+        """The same with σ of some kinds times a factor, in all groups; kinds that are left out stay out."""
+
+        def times(own: Mapping[str, float | None]) -> dict[str, float | None]:
+            return {kind: None if s is None else factors.get(kind, 1.0) * s for kind, s in own.items()}
+
+        sigmas = times({kind: getattr(self, kind) for kind in KINDS})
+        groups = {group: times(own) for group, own in (self.groups or {}).items()}
+        return Noise(sigmas["energy"], sigmas["forces"], sigmas["stress"], groups or None)
+
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):

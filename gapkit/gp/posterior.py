@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from gapkit.gp.compress import CompressedRows
-from gapkit.numerics.factor import qr_triangle, whiten
+from gapkit.numerics.factor import merged_triangle, whiten
 from gapkit.typing import FloatArray
 
 
@@ -65,16 +65,23 @@ UNSOLVED = Posterior(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), float("nan
 """Stands in a model before its first solve."""
 
 
-def stacked(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence[float]) -> FloatArray:
-    """Triangle of the stack [U 0; R_g/σ_g]: the factor of A, and beside and below it what belongs to the targets."""
-    m = len(prior_mm)
-    width = rows[0].factor_nm.shape[1] if rows else m + 1
-    stack = np.zeros((m + sum(len(part.factor_nm) for part in rows), width), order="F")
-    stack[:m, :m], done = prior_mm, m
-    for part, sigma in zip(rows, sigmas, strict=True):
-        np.divide(part.factor_nm, sigma, out=stack[done : done + len(part.factor_nm)])
-        done += len(part.factor_nm)
-    return qr_triangle(stack, overwrite=True)
+def stacked(prior_mm: FloatArray, factors: Sequence[FloatArray]) -> FloatArray:
+    """Triangle of the stack [U 0; R_g/σ_g]: the factor of A, and beside and below it what belongs to the targets.
+
+    Parameters
+    ----------
+    factors
+        R_g/σ_g, Fortran-ordered, of one number W of columns, which is that of the result; they are destroyed.
+    """
+    m, width = len(prior_mm), factors[0].shape[1] if factors else len(prior_mm) + 1
+    triangle = np.zeros((width, width), order="F")
+    triangle[:m, :m] = prior_mm
+    return merged_triangle(triangle, factors)
+
+
+def in_sigmas(rows: Sequence[CompressedRows], sigmas: Sequence[float]) -> list[FloatArray]:
+    """Factors over σ, in memory of their own."""
+    return [np.divide(part.factor_nm, s, order="F") for part, s in zip(rows, sigmas, strict=True)]
 
 
 def solve(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence[float]) -> Posterior:
@@ -89,10 +96,10 @@ def solve(prior_mm: FloatArray, rows: Sequence[CompressedRows], sigmas: Sequence
     sigmas
         σ of each of them.
     """
-    m, triangle = len(prior_mm), stacked(prior_mm, rows, sigmas)
+    m, triangle = len(prior_mm), stacked(prior_mm, in_sigmas(rows, sigmas))
     data_mm, projected_m = triangle[:m, :m], triangle[:m, m]
     weights_m = solve_triangular(data_mm, projected_m, check_finite=False)
-    misfit = float(triangle[m, m] ** 2) if len(triangle) > m else 0.0
+    misfit = float(triangle[m, m] ** 2)
     n = sum(part.n_rows for part in rows)
     log_noise = sum(part.log_scale + part.n_rows * np.log(s) for part, s in zip(rows, sigmas, strict=True))
     log_ratio = np.log(np.diagonal(data_mm)).sum() - np.log(np.diagonal(prior_mm)).sum()

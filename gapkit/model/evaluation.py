@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -97,7 +97,14 @@ class Evaluation:
         return document
 
 
-def evaluate(model: GAP, frames: Iterable[Atoms] | Iterable[Frame], *, keys: Keys | None = None) -> Evaluation:
+def evaluate(
+    model: GAP,
+    frames: Iterable[Atoms] | Iterable[Frame],
+    *,
+    keys: Keys | None = None,
+    kinds: Collection[Kind] = KINDS,
+    progress: bool = True,
+) -> Evaluation:
     """Compare a model with labelled structures.
 
     Forces that a force mask leaves out of a fit are left out here, too.
@@ -110,6 +117,10 @@ def evaluate(model: GAP, frames: Iterable[Atoms] | Iterable[Frame], *, keys: Key
         Structures with labels; they are not changed.
     keys
         Names of the labels. None: those of the model, else the usual names.
+    kinds
+        The kinds of label that are compared.
+    progress
+        Whether a bar shows the progress where a person is watching.
 
     Raises
     ------
@@ -124,23 +135,26 @@ def evaluate(model: GAP, frames: Iterable[Atoms] | Iterable[Frame], *, keys: Key
     data = to_frames(frames, keys=keys or model.keys or Keys(), require_labels=True)
     require_species(known, data)
 
-    labelled = [frame for frame in data if frame.kinds]
-    predictions = model.predict_frames(labelled, [frame.kinds for frame in labelled])
-    bar = tqdm(data, desc="evaluate", unit="frame", disable=None)
-    compared = [_compare(frame, next(predictions), model.e0_) if frame.kinds else {} for frame in bar]
+    wants = [[kind for kind in frame.kinds if kind in kinds] for frame in data]
+    labelled = [s for s, want in enumerate(wants) if want]
+    predictions = model.predict_frames([data[s] for s in labelled], [wants[s] for s in labelled])
+    bar = tqdm(zip(data, wants, strict=True), "evaluate", len(data), unit="frame", disable=None if progress else True)
+    compared = [_compare(frame, next(predictions), model.e0_, want) if want else {} for frame, want in bar]
     groups = np.array([frame.group for frame in data])
     members = {str(group): np.flatnonzero(groups == group) for group in np.unique(groups)}
     by_group = {g: _merge([data[s] for s in own], [compared[s] for s in own], {}) for g, own in members.items()}
     return _merge(data, compared, by_group)
 
 
-def _compare(frame: Frame, prediction: Prediction, e0: Mapping[int, float]) -> dict[Kind, Comparison]:
-    """True and predicted values of one frame, for each kind that it has a label of."""
+def _compare(
+    frame: Frame, prediction: Prediction, e0: Mapping[int, float], kinds: Collection[Kind]
+) -> dict[Kind, Comparison]:
+    """True and predicted values of one frame, for those of some kinds that it has a label of."""
     compared: dict[Kind, Comparison] = {}
-    if frame.energy is not None:
+    if frame.energy is not None and "energy" in kinds:
         energies = np.array([frame.energy, prediction.energy]) - reference_energy(frame.numbers_e, e0, frame.where)
         compared["energy"] = Comparison(energies[:1] / frame.n_atoms, energies[1:] / frame.n_atoms)
-    if frame.forces_ec is not None and prediction.forces is not None:
+    if frame.forces_ec is not None and prediction.forces is not None and "forces" in kinds:
         use = slice(None) if frame.force_mask_e is None else frame.force_mask_e
         compared["forces"] = Comparison(frame.forces_ec[use].ravel(), prediction.forces[use].ravel())
     if frame.stress_v is not None and prediction.stress is not None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ase import Atoms
 
-from gapkit._check import generator, threads, whole
+from gapkit._check import generator, memory, threads, whole
 from gapkit._parameters import Parametric
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
@@ -22,9 +22,14 @@ from gapkit.model.archive import write
 from gapkit.model.committee import Committee
 from gapkit.model.explain import explain
 from gapkit.model.explanation import Explanation
+from gapkit.model.held_out import Errors, HeldOut, held_out
+from gapkit.model.kept import KeptRows
+from gapkit.model.left_out import left_out_differences
+from gapkit.model.maximizing import EvidenceReport
 from gapkit.model.memory import prediction_bytes
 from gapkit.model.predict import evaluate, evaluate_many
 from gapkit.model.prediction import Prediction, wanted
+from gapkit.model.prepared import Prepared
 from gapkit.model.residuals import Residuals, leave_one_out, residuals
 from gapkit.model.schema import describe
 from gapkit.model.scoring import score, scored
@@ -42,6 +47,7 @@ class Fitted(Parametric):
     keys: Keys | None
     n_jobs: int
     max_memory: float | str | None
+    _rows: KeptRows | None = None
 
     def predict(self, atoms: Any, want: Collection[str] | None = None) -> Any:
         """Predict one structure (a `Prediction`) or several (a list of them).
@@ -125,6 +131,49 @@ class Fitted(Parametric):
         if by not in ("frame", "config_type"):
             raise ConfigError(f"leave_one_out by='{by}' does not exist", fix=nearest(by, ("frame", "config_type")))
         return leave_one_out(state, self._labelled(frames), by, self.n_jobs, prediction_bytes(self.max_memory))
+
+    def leave_one_out_errors(
+        self, frames: Iterable[Atoms] | Iterable[Frame] | Prepared, together: Sequence[Any] | None = None
+    ) -> dict[Kind, Errors]:
+        """Mean errors of training structures as if they had not been in the fit, by kind of label; no refit is needed.
+
+        The errors of `leave_one_out` without its variances, which cost several times as much.
+
+        Parameters
+        ----------
+        frames
+            Training frames, all or some of them.
+        together
+            A label of each frame: frames with the same one are left out together, such as those of one trajectory (see
+            `gapkit.trajectories`), which know of one another. None: each frame is left out by itself.
+
+        Raises
+        ------
+        DataError, ConfigError
+            A frame that was not in the fit, labels of another number.
+        """
+        state = self._fitted()
+        data = frames.frames if isinstance(frames, Prepared) else self._labelled(frames)
+        known = frames.subtracted if isinstance(frames, Prepared) else None
+        found = left_out_differences(state, data, together, self.n_jobs, self._rows, known)
+        return {kind: Errors.of(error_n) for kind, error_n in found.items()}
+
+    def held_out(self, frames: Iterable[Atoms] | Iterable[Frame]) -> HeldOut:
+        """Labelled structures whose rows are kept: their errors for other noise or δ then take no kernel evaluation.
+
+        Parameters
+        ----------
+        frames
+            Structures that were not in the fit; all their labels are compared, by `gapkit.evaluate`'s rules.
+
+        Raises
+        ------
+        DataError, SpeciesError, ConfigError
+            ConfigError where the rows, 8 bytes per label and sparse point, do not fit into `max_memory`.
+        """
+        state, data = self._fitted(), self._labelled(frames)
+        require_species(state.species, data)
+        return held_out(state, data, self.n_jobs, memory("max_memory", self.max_memory))
 
     def explain(self, atoms: Atoms, atom: int | None = None, n: int = 5) -> Explanation:
         """What the energy of a structure, and that of one of its atoms, is made of, and why σ is what it is.
@@ -216,6 +265,11 @@ class Fitted(Parametric):
     def training_(self) -> Mapping[str, Any]:
         """Numbers of training frames and atoms, and the errors of the fit."""
         return self._fitted().training
+
+    @property
+    def evidence_(self) -> EvidenceReport | None:
+        """What `maximize_evidence` changed; None if the model has not been through it since it was last solved."""
+        return EvidenceReport.of(self.training_)
 
     def _fitted(self) -> ModelState:
         if not hasattr(self, "state_"):

@@ -19,12 +19,13 @@ from gapkit.gp.design import FrameRows, frame_rows
 from gapkit.gp.noise import Noise, own_sigma
 from gapkit.gp.term import SparseTerm
 from gapkit.gp.transfer import SUMMARY
+from gapkit.model.kept import KeptRows
 from gapkit.model.known import Known
 from gapkit.model.memory import plan_fit
 from gapkit.model.parallel import ordered_map
 from gapkit.model.terms import isolated_frame
 from gapkit.numerics.factor import jittered_cholesky
-from gapkit.typing import KINDS, FloatArray, Kind
+from gapkit.typing import KINDS, FloatArray, IntArray, Kind
 
 _log = logging.getLogger(__name__)
 
@@ -42,17 +43,42 @@ def compress(
     n_jobs: int,
     max_memory: float = float("inf"),
     kinds: Collection[Kind] | None = None,
+    progress: bool = True,
 ) -> list[CompressedRows]:
-    """Rows of all structures as one factor per (group, kind), with a progress bar for a terminal.
+    """Rows of all structures as one factor per (group, kind), with a progress bar; see `compress_each`."""
+    each = [np.arange(sum(term.n_columns for term in terms))]
+    return compress_each(frames, terms, each, known, noise, n_jobs, max_memory, kinds, progress=progress)[0]
+
+
+def compress_each(
+    frames: Sequence[Frame],
+    terms: Sequence[SparseTerm],
+    columns: Sequence[IntArray],
+    known: Sequence[Known],
+    noise: Noise,
+    n_jobs: int,
+    max_memory: float = float("inf"),
+    kinds: Collection[Kind] | None = None,
+    *,
+    keep: KeptRows | None = None,
+    progress: bool = True,
+) -> list[list[CompressedRows]]:
+    """The same for several models, of which each has some of the columns; rows are made once.
 
     Parameters
     ----------
+    columns
+        Those of each model among the columns of the terms.
     known
         What is subtracted from the labels of each structure.
     kinds
         Kinds of label that are used where `noise` has a σ for them; None: all.
+    keep
+        Takes the rows of the structures.
+    progress
+        Whether a terminal sees a progress bar.
     """
-    m = sum(term.n_columns for term in terms)
+    m, total = sum(term.n_columns for term in terms), sum(map(len, columns))
     reach = max(term.descriptor.reach for term in terms)
     _log.info("fit: %d frames, %d atoms, %d sparse points", len(frames), sum(f.n_atoms for f in frames), m)
 
@@ -69,17 +95,21 @@ def compress(
         raise ConfigError(what, fix="give a σ for one of them")
     structures = [frame for frame, _ in data]
     n_open = len(data[0][1].open_b)
-    plan = plan_fit(structures, [used(f) for f in structures], m + n_open, n_jobs, max_memory)
+    plan = plan_fit(structures, [used(f) for f in structures], max(m, total) + n_open, n_jobs, max_memory)
     _log.info("about %.2f GB of memory beside the structures, %d threads", plan.n_bytes / 1e9, plan.n_jobs)
 
     def rows_of(frame: Frame) -> FrameRows:
         return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame), plan.block_bytes)
 
-    fold = DataFold(m, plan.fold_rows, n_open)
-    bar = tqdm(data, desc="fit", unit="frame", disable=None)
+    folds = [DataFold(len(own), plan.fold_rows, n_open) for own in columns]
+    bar = tqdm(data, desc="fit", unit="frame", disable=None if progress else True)
     for (frame, own), rows in zip(bar, ordered_map(rows_of, structures, plan.n_jobs), strict=True):
-        fold.add(frame, rows, own.fixed, used(frame), own.open_b)
-    return fold.finish()
+        for fold, columns_m in zip(folds, columns, strict=True):
+            part = rows if len(columns_m) == m else rows.some(columns_m)
+            fold.add(frame, part, own.fixed, used(frame), own.open_b)
+        if keep is not None:
+            keep.take(frame, rows)
+    return [fold.finish() for fold in folds]
 
 
 def isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], n_open: int = 0) -> CompressedRows:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,19 @@ from gapkit.baselines.base import Baseline
 from gapkit.errors import ConfigError
 from gapkit.gp.noise import Noise
 from gapkit.model.archive import damaged, read
+from gapkit.model.choosing import choose
 from gapkit.model.extending import extended, fine_tuned, reduced
 from gapkit.model.fitted import Fitted
 from gapkit.model.fitting import require_kinds
+from gapkit.model.kept import KeptRows
+from gapkit.model.maximizing import maximized_evidence
+from gapkit.model.prepared import Prepared, prepared
+from gapkit.model.refits import refitted
 from gapkit.model.schema import build
 from gapkit.model.settings import check_settings, checked_noise, warn_of_groups
-from gapkit.model.state import solved
+from gapkit.model.state import ModelState, solved
 from gapkit.model.terms import Term, require_species
+from gapkit.model.thinning import staying, thinned
 from gapkit.model.training import trained
 from gapkit.typing import Rng
 
@@ -34,9 +41,10 @@ class GAP(Fitted):
     Parameters
     ----------
     terms
-        `SoapTerm`s and `PairTerm`s whose energies add up. None: chosen from the data.
+        `SoapTerm`s and `PairTerm`s whose energies add up. None: chosen from the data (`gapkit.model.choosing`).
     noise
-        σ of the labels. None: `Noise()` times a factor learned from the data (evidence).
+        σ of the labels. None: those with which left-out frames are predicted best; with terms of yours, `Noise()`
+        times a factor learned from the data (evidence).
     baselines
         Known physics that is subtracted before the fit and added again in predictions: `ZBL`, `Cohesion`, `Coulomb`,
         `Dispersion`, `External`. None: `ZBL()`, a repulsion of atoms that are closer than any in the data, which
@@ -80,41 +88,100 @@ class GAP(Fitted):
         self.n_jobs = n_jobs
         self.max_memory = max_memory
 
-    def fit(self, frames: Iterable[Atoms] | Iterable[Frame], y: Any = None, *, rng: Rng = 0) -> GAP:
+    def prepare(self, frames: Iterable[Atoms] | Iterable[Frame]) -> Prepared:
+        """Labelled structures, checked, with what e0 and baselines say of them: for many fits of other terms or noise.
+
+        `fit` takes them in place of the structures, of a model with the same baselines and e0. What SOAP terms that
+        differ in ζ or δ alone have in common is not made twice.
+
+        Raises
+        ------
+        DataError, SpeciesError, ConfigError
+            As `fit`.
+        """
+        check_settings(self.terms, self.e0, self.keys, self.n_jobs, self.max_memory, self.baselines)
+        charges = (self.keys or Keys()).charges
+        return prepared(self._labelled(frames), self.terms, self.baselines, self.e0, charges)
+
+    def fit(
+        self,
+        frames: Iterable[Atoms] | Iterable[Frame] | Prepared,
+        y: Any = None,
+        *,
+        rng: Rng = 0,
+        keep_rows: bool = False,
+    ) -> GAP:
         """Fit to labelled structures.
 
         Parameters
         ----------
         frames
             Structures with labels; they are not changed. Missing labels are fine. Also a list of
-            `Frame`, whose labels are taken as they are.
+            `Frame`, whose labels are taken as they are, or what `prepare` made of them.
         y
             Ignored; there for scikit-learn.
         rng
             Generator or seed of the choice of sparse points.
+        keep_rows
+            Whether the rows of the structures, 8 bytes per label and sparse point, stay in memory where there is room
+            (`max_memory`; None: 4 GB), so that `leave_one_out_errors` need not make them again. They are not saved.
 
         Raises
         ------
         DataError, SpeciesError, ConfigError
             With the frame, the atom and the fix.
         """
-        noise = checked_noise(self.noise)
-        check_settings(self.terms, self.e0, self.keys, self.n_jobs, self.max_memory, self.baselines)
-        data = self._labelled(frames)
-        warn_of_groups(noise, {f.group for f in data})
-        self.state_ = trained(
+        data = frames if isinstance(frames, Prepared) else self.prepare(frames)
+        terms, noise = self.terms, self.noise
+        if terms is None:
+            given, ceiling = None if noise is None else checked_noise(noise), memory("max_memory", self.max_memory)
+            chosen = choose(data, {}, given, n_jobs=self.n_jobs, ceiling=ceiling)
+            terms, noise = chosen.terms, chosen.noise
+        self.state_, self._rows = self._trained(data, [list(terms)], noise, rng, keep_rows)[0]
+        return self
+
+    def fit_each(
+        self, terms: Sequence[Sequence[Term]], frames: Prepared, *, rng: Rng = 0, keep_rows: bool = False
+    ) -> list[GAP]:
+        """New models with other terms, each as `fit` makes it; where terms differ in ζ or δ alone, rows are made once.
+
+        Parameters
+        ----------
+        terms
+            Terms of each model. A term at the same place in several lists that differs in nothing but ζ or δ shares
+            sparse points and what these meet, which is most of the time of a fit.
+        frames
+            What `prepare` made of the structures.
+        rng, keep_rows
+            As in `fit`.
+        """
+        models = [type(self)(**{**self.get_params(deep=False), "terms": list(own)}) for own in terms]
+        for model, (state, rows) in zip(models, self._trained(frames, terms, self.noise, rng, keep_rows), strict=True):
+            model.state_, model._rows = state, rows
+        return models
+
+    def _trained(
+        self, data: Prepared, each: Sequence[Sequence[Term]], given: Noise | None, rng: Rng, keep_rows: bool
+    ) -> list[tuple[ModelState, KeptRows | None]]:
+        """What models with these terms and σ, and all other settings of this one, learn from data."""
+        noise = checked_noise(given)
+        for terms in each:
+            check_settings(terms, self.e0, self.keys, self.n_jobs, self.max_memory, self.baselines)
+            if not terms:
+                raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
+        data.require(self.baselines, self.e0)
+        warn_of_groups(noise, {f.group for f in data.frames})
+        ceiling = memory("max_memory", self.max_memory)
+        return trained(
             data,
-            self.terms,
+            each,
             noise,
-            self.baselines,
-            self.e0,
-            charges=(self.keys or Keys()).charges,
-            learn_noise=self.noise is None,
+            learn_noise=given is None,
             random=generator(rng),
             n_jobs=self.n_jobs,
-            ceiling=memory("max_memory", self.max_memory),
+            ceiling=ceiling,
+            keep=KeptRows(ceiling) if keep_rows else None,
         )
-        return self
 
     def refit(self, noise: Noise | None = None) -> GAP:
         """Solve again with other noise; no kernel is evaluated and the structures are not needed.
@@ -133,6 +200,47 @@ class GAP(Fitted):
         require_kinds(state.training["left_out"], wanted)
         self.state_ = solved(replace(state, noise=wanted, calibration=None))
         self.noise = self.noise if noise is None else noise
+        return self
+
+    def refits(self, noises: Sequence[Noise]) -> Iterator[GAP]:
+        """Models with other noise, one after the other, as `refit` makes them but faster; this one stays as it is.
+
+        Raises
+        ------
+        ConfigError
+            As `refit`.
+        """
+        state = self._fitted()
+        for noise, own in zip(noises, refitted(state, [checked_noise(noise) for noise in noises]), strict=True):
+            model = copy(self)
+            model.state_, model.noise = own, noise
+            yield model
+
+    def maximize_evidence(self, sigma: str | None = "kind", *, delta: bool = True) -> GAP:
+        """σ of the labels and δ of the terms that make the labels most probable; no kernel is evaluated.
+
+        `noise` becomes what is found, as after `refit`; `evidence_` says what was changed. The priors of log σ and
+        log δ are weak, a factor of 100 from those of `Noise()` and from 1 eV costs half a nat, with bounds at 1e-3
+        and 1e3 times these. A σ that frames bring themselves stays. A calibration is dropped.
+
+        The evidence trusts the model: where it cannot follow the labels to their precision, or forces outnumber
+        energies, what predicts best may be another σ. `held_out` and `gapkit.tuning.pareto` show it.
+
+        Parameters
+        ----------
+        sigma
+            ``kind``: one factor for each kind of label, groups keep their ratios. ``group``: a σ for each kind of each
+            config_type. None: they stay.
+        delta
+            Whether the δ of the terms are varied.
+
+        Raises
+        ------
+        ConfigError
+            If the model was saved without its compressed data.
+        """
+        self.state_ = maximized_evidence(self._fitted(), sigma, delta)
+        self.noise = self.noise if sigma is None else deepcopy(self.state_.noise)
         return self
 
     def extend(
@@ -244,6 +352,31 @@ class GAP(Fitted):
         """
         self.state_ = reduced(self._fitted(), self._labelled(frames))
         return self
+
+    def thinned(self, n_sparse: int | Mapping[str, int]) -> GAP:
+        """A new model on the first `n_sparse` sparse points of each many-body term; no kernel row is evaluated.
+
+        It is the fit on these points: σ and δ that the fit learned are learned again. Points that were chosen by
+        ``farthest_point``, as they are by default, are in an order of which every beginning is a good choice; the
+        isolated atoms come first. Terms of pairs and triplets keep theirs. A calibration is dropped.
+
+        Parameters
+        ----------
+        n_sparse
+            Number that stays in each term, of those that the central species have an equal share; or {symbol: number},
+            other species keep theirs. A term with fewer points keeps all.
+
+        Raises
+        ------
+        ConfigError
+            A model that was saved without its compressed data, or without environments; more points than it has.
+        """
+        state = thinned(self._fitted(), n_sparse, learn_noise=self.noise is None)
+        model = type(self)(**{**self.get_params(deep=False), "terms": list(state.settings)})
+        model.state_ = state
+        if self._rows is not None and self._rows.on(self.state_.terms):
+            model._rows = self._rows.some(staying(self.state_.terms, n_sparse), state.terms)
+        return model
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> GAP:

@@ -74,8 +74,7 @@ def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_j
     def plan(fold: int, jobs: int) -> FitPlan:
         gathered = [row * min(n, m + 1 + fold) for n in rows.values()]
         folding = sum(gathered) + 2 * max(gathered)  # one of them may be growing, or be factorised in a copy
-        block = min(BLOCK_BYTES, 0.25 * ceiling / (_BLOCKS * jobs))
-        working = jobs * (_IN_FLIGHT * one_frame + _BLOCKS * block)
+        block, working = _working(one_frame, jobs, ceiling)
         return FitPlan(max(solving, folding + row * m + working), fold, block, jobs)
 
     for jobs in range(n_threads(n_jobs), 0, -1):
@@ -88,6 +87,27 @@ def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_j
         f"({m} sparse points; {len(rows)} pairs of config_type and kind of label; frames of up to "
         f"{max(f.n_atoms for f in frames)} atoms)",
         fix="raise max_memory, or use fewer sparse points, fewer config_types or smaller frames",
+    )
+
+
+def _working(one_frame: float, jobs: int, ceiling: float) -> tuple[float, float]:
+    """Bytes of the derivative rows of a block, and all that the threads hold where a frame has `one_frame` of rows."""
+    block = min(BLOCK_BYTES, 0.25 * ceiling / (_BLOCKS * jobs))
+    return block, jobs * (_IN_FLIGHT * one_frame + _BLOCKS * block)
+
+
+def plan_rows(frames: Sequence[Frame], n_rows: int, m: int, n_jobs: int, ceiling: float) -> tuple[int, float]:
+    """Threads, and bytes of a block, to make n rows of M sparse points that are all kept; ConfigError as `plan_fit`."""
+    row = 8.0 * (m + 1)
+    one_frame = row * max(3 * f.n_atoms + 9 for f in frames)
+    for jobs in range(n_threads(n_jobs), 0, -1):
+        block, working = _working(one_frame, jobs, ceiling)
+        if row * n_rows + working <= ceiling:
+            return jobs, block
+    raise ConfigError(
+        f"max_memory is {ceiling / 1e9:.3g} GB, but {n_rows} rows of {m} sparse points need "
+        f"{(row * n_rows + working) / 1e9:.3g} GB",
+        fix="raise max_memory, or hold out fewer or smaller frames",
     )
 
 

@@ -6,7 +6,8 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -20,6 +21,12 @@ _B = TypeVar("_B")
 def _blas() -> ThreadpoolController:
     """The BLAS libraries of this process; looking for them takes longer than a small prediction."""
     return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keeps BLAS to one thread: a few products of small blocks at a time are slower with more, and far slower where
+    other programs want the cores, too."""
+    return _blas().limit(limits=1, user_api="blas")
 
 
 def n_threads(n_jobs: int) -> int:
@@ -39,7 +46,7 @@ def ordered_map(function: Callable[[_A], _B], items: Sequence[_A], n_jobs: int) 
     """
     keep_freed_memory()
     workers = min(n_threads(n_jobs), len(items))
-    with _blas().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         if workers < 2:
             yield from map(function, items)
             return

@@ -93,7 +93,7 @@ def residuals(
         (I - H)⁻¹ - I (block form of Rasmussen & Williams, Gaussian Processes for Machine Learning, eq. 5.12, for the
         weights of the sparse points, which stay). Only kinds of label that were in the fit.
     """
-    tasks = [Task(f, _kinds(state, f, left_out), left_out, max_memory) for f in frames if not is_isolated(f)]
+    tasks = [Task(f, kinds_to_judge(state, f, left_out), left_out, max_memory) for f in frames if not is_isolated(f)]
     index = [s for s, f in enumerate(frames) if not is_isolated(f)]
     parts: dict[Kind, list[Residuals]] = {kind: [] for kind in KINDS}
     for s, found in zip(index, shared_map(_of_frame, state, tasks, n_jobs, per_process=8), strict=True):
@@ -102,7 +102,7 @@ def residuals(
     return {kind: joined(own) for kind, own in parts.items() if own}
 
 
-def _kinds(state: ModelState, frame: Frame, left_out: bool) -> frozenset[Kind]:
+def kinds_to_judge(state: ModelState, frame: Frame, left_out: bool) -> frozenset[Kind]:
     """Kinds of label to judge: all, or those that were in the fit."""
     if not left_out:
         return frozenset(frame.kinds)
@@ -143,23 +143,30 @@ class _Error(NamedTuple):
 
 
 def scaled_errors(posterior: Posterior, noise: Noise, seen: Sequence[Observations]) -> FloatArray:
-    """Errors of the rows of one structure over σ, shape (n,), by the posterior without these rows."""
-    rows_nm, residual_n, _ = _in_sigmas(noise, seen)
-    residual_n = residual_n - rows_nm @ posterior.weights_m
-    return -cho_solve(_complement(posterior, rows_nm), residual_n)
+    """Errors of the rows of some structures over σ, shape (n,), by the posterior without these rows."""
+    rows_nm, y_n, _ = _in_sigmas(noise, seen)
+    error_n = rows_nm @ posterior.weights_m - y_n
+    if len(rows_nm) <= rows_nm.shape[1]:
+        return cho_solve(_complement(whiten(posterior.data_mm, rows_nm)), error_n)
+    known_nm = whiten(posterior.data_mm, rows_nm)  # (1 - W Wᵀ)⁻¹ = 1 + W (1 - Wᵀ W)⁻¹ Wᵀ (Woodbury)
+    return error_n + known_nm @ cho_solve(_complement(known_nm.T), known_nm.T @ error_n)
 
 
 def _in_sigmas(noise: Noise, seen: Sequence[Observations]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Rows and targets in units of σ, and σ."""
-    sigma_n = np.concatenate([o.divisor_n * (sigma_of(noise, o.key) or 1.0) for o in seen])
+    sigma_n = sigma_of_rows(noise, seen)
     rows_nm = np.concatenate([o.rows_nm for o in seen]) / sigma_n[:, None]
     return rows_nm, np.concatenate([o.y_n for o in seen]) / sigma_n, sigma_n
 
 
-def _complement(posterior: Posterior, rows_nm: FloatArray) -> tuple[FloatArray, bool]:
-    """Cholesky factor of I - H. DataError where that has no digits left."""
-    known_nm = whiten(posterior.data_mm, rows_nm)
-    rest_nn = np.eye(len(rows_nm)) - known_nm @ known_nm.T
+def sigma_of_rows(noise: Noise, seen: Sequence[Observations]) -> FloatArray:
+    """σ of each row, shape (n,)."""
+    return np.concatenate([o.divisor_n * (sigma_of(noise, o.key) or 1.0) for o in seen])
+
+
+def _complement(known_nm: FloatArray) -> tuple[FloatArray, bool]:
+    """Cholesky factor of I - H with H = W Wᵀ of whitened rows W. DataError where that has no digits left."""
+    rest_nn = np.eye(len(known_nm)) - known_nm @ known_nm.T
     try:
         factor: tuple[FloatArray, bool] = cho_factor(rest_nn, overwrite_a=True, check_finite=False)
     except np.linalg.LinAlgError as error:  # H is I to rounding
@@ -172,7 +179,7 @@ def _left_out(state: ModelState, seen: Sequence[Observations]) -> list[_Error]:
     """What the model without these rows says about them."""
     rows_nm, _, sigma_n = _in_sigmas(state.noise, seen)
     error_n = sigma_n * scaled_errors(state.posterior, state.noise, seen)
-    factor = _complement(state.posterior, rows_nm)
+    factor = _complement(whiten(state.posterior.data_mm, rows_nm))
     data_n = sigma_n**2 * (np.diagonal(cho_solve(factor, np.eye(len(rows_nm)))) - 1.0)
     edges = np.cumsum([len(o.y_n) for o in seen])[:-1]
     return [_Error(*parts) for parts in zip(np.split(error_n, edges), np.split(data_n, edges), strict=True)]
@@ -212,6 +219,19 @@ def leave_one_out(
     ConfigError
         A whole config_type is to be left out of a model without compressed data, or of one that has no other.
     """
+    require_trained_on(state, frames)
+    if by == "frame":
+        return residuals(state, frames, n_jobs, max_memory, left_out=True)
+    parts: dict[Kind, list[Residuals]] = {}
+    for group in sorted({f.group for f in frames}):
+        own = [s for s, f in enumerate(frames) if f.group == group]
+        for kind, found in residuals(without_group(state, group), [frames[s] for s in own], n_jobs, max_memory).items():
+            parts.setdefault(kind, []).append(replace(found, frame_x=np.array(own)[found.frame_x]))
+    return {kind: joined(parts[kind]) for kind in KINDS if kind in parts}
+
+
+def require_trained_on(state: ModelState, frames: Sequence[Frame]) -> None:
+    """DataError for a frame that was not in the fit, or that cannot be taken out of it."""
     known = {int(number) for number in state.hashes}
     bound = {int(number) for number in state.hashes[: int(state.training.get("bound", 0))]}
     for s, frame in enumerate(frames):
@@ -221,14 +241,6 @@ def leave_one_out(
         if frame.hash in bound:
             what = "The labels of the frame are bound to the sparse points of an earlier fit"
             raise DataError(what, where=where, fix="give frames that were added later, or extend with old_frames")
-    if by == "frame":
-        return residuals(state, frames, n_jobs, max_memory, left_out=True)
-    parts: dict[Kind, list[Residuals]] = {}
-    for group in sorted({f.group for f in frames}):
-        own = [s for s, f in enumerate(frames) if f.group == group]
-        for kind, found in residuals(without_group(state, group), [frames[s] for s in own], n_jobs, max_memory).items():
-            parts.setdefault(kind, []).append(replace(found, frame_x=np.array(own)[found.frame_x]))
-    return {kind: joined(parts[kind]) for kind in KINDS if kind in parts}
 
 
 def without_group(state: ModelState, group: str) -> ModelState:

@@ -83,6 +83,22 @@ def _build_baseline(entry: Mapping[str, Any]) -> Baseline:
     return BASELINE_KINDS[entry["type"]](**{k: v for k, v in entry.items() if k != "type"})
 
 
+def columns_of(state: ModelState) -> tuple[list[Json], Arrays]:
+    """What the kernel columns of a model are: its terms without δ, as in its file."""
+    arrays: Arrays = {}
+    entries = [_describe_term(s, t, arrays) for s, t in zip(state.settings, state.terms, strict=True)]
+    return [{k: v for k, v in entry.items() if k != "delta"} for entry in entries], arrays
+
+
+def known_physics_of(state: ModelState) -> Json:
+    """What a model subtracts from labels, as in its file."""
+    return {
+        "e0": {chemical_symbols[z]: e for z, e in state.e0.items()},
+        "baselines": [{"type": b.kind, **b.get_params(deep=False)} for b in state.baselines],
+        "charges": state.charges,
+    }
+
+
 def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
     """Document and arrays of a model, with or without the compressed training data."""
     posterior = state.posterior
@@ -94,9 +110,7 @@ def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
     }
     document: Json = {
         "conventions": _CONVENTIONS,
-        "e0": {chemical_symbols[z]: e for z, e in state.e0.items()},
-        "baselines": [{"type": b.kind, **b.get_params(deep=False)} for b in state.baselines],
-        "charges": state.charges,
+        **known_physics_of(state),
         "noise": state.noise.get_params(deep=False),
         "log_evidence": posterior.log_evidence,
         "terms": [_describe_term(s, t, arrays) for s, t in zip(state.settings, state.terms, strict=True)],

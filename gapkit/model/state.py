@@ -22,6 +22,7 @@ from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import Posterior, solve
 from gapkit.gp.term import ISOLATED, SparseTerm
 from gapkit.model.fitting import sigmas_of, training_errors
+from gapkit.model.parallel import one_blas_thread
 from gapkit.model.terms import Term
 from gapkit.typing import FloatArray
 
@@ -136,7 +137,9 @@ class ModelState:
 def solved(state: ModelState) -> ModelState:
     """The model conditioned on its compressed data, with the noise it has."""
     used, sigmas = sigmas_of(state.rows or (), state.noise)
-    posterior = solve(state.prior_mm, used, sigmas)
+    with one_blas_thread():
+        posterior = solve(state.prior_mm, used, sigmas)
     _log.info("log evidence %.1f", posterior.log_evidence)
     errors = training_errors(used, posterior.weights_m)
-    return replace(state, posterior=posterior, training={**state.training, "errors": errors})
+    training = {name: value for name, value in state.training.items() if name != "evidence"}  # of other data or noise
+    return replace(state, posterior=posterior, training={**training, "errors": errors})

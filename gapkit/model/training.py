@@ -3,85 +3,126 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gapkit.atoms.frame import Frame
-from gapkit.baselines.base import Baseline
-from gapkit.baselines.cohesion import Cohesion
-from gapkit.baselines.zbl import ZBL
-from gapkit.errors import ConfigError, GapkitWarning
+from gapkit.errors import GapkitWarning
+from gapkit.gp.compress import CompressedRows
 from gapkit.gp.evidence import learn_baseline_scales, learn_deltas, learn_scale
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import UNSOLVED
-from gapkit.model.defaults import default_terms
-from gapkit.model.fitting import compress, isolated_rows, left_out, prior_factor, sigmas_of
-from gapkit.model.known import OfElements, completed, is_open, known_of, with_scale
+from gapkit.gp.term import SparseTerm
+from gapkit.kernels.polynomial import DotProduct
+from gapkit.model.fitting import compress_each, isolated_rows, left_out, prior_factor, sigmas_of
+from gapkit.model.kept import KeptRows
+from gapkit.model.known import OfElements, completed, is_open, with_scale
 from gapkit.model.memory import pool_bytes
+from gapkit.model.prepared import Prepared
+from gapkit.model.prepared import default_baselines as default_baselines
 from gapkit.model.settings import name_of
 from gapkit.model.state import ModelState, solved, sources_of
 from gapkit.model.terms import Term, species_of
 from gapkit.numerics.factor import jittered_cholesky
+from gapkit.typing import FloatArray, IntArray
 
 _ROUNDS = 3  # of learning one scale after the other, where there are several
 
 
 def trained(
-    data: Sequence[Frame],
-    terms: Sequence[Term] | None,
+    data: Prepared,
+    each: Sequence[Sequence[Term]],
     noise: Noise,
-    baselines: Sequence[Baseline] | None,
-    e0: Mapping[str | int, float] | None,
     *,
-    charges: str,
     learn_noise: bool,
     random: np.random.Generator,
     n_jobs: int,
     ceiling: float,
-) -> ModelState:
-    """A model of labelled structures; see `GAP` for the settings.
+    keep: KeptRows | None = None,
+) -> list[tuple[ModelState, KeptRows | None]]:
+    """Models of labelled structures, and the rows of these; see `GAP` for the settings.
 
     Parameters
     ----------
-    charges
-        Name of the array with the charges of structures.
+    each
+        Terms of each model. Those that differ in ζ or δ alone, at the same place, share the work.
     learn_noise
         Whether `noise` is multiplied by a factor from the data.
     ceiling
         Bytes of memory.
+    keep
+        Takes the rows of the structures; None: they are forgotten.
     """
-    species = species_of(data)  # an energy given for another element does not make the model know it
-    settings = default_terms(data) if terms is None else list(terms)
-    if not settings:
-        raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
-    complete = [b.prepared(data) for b in (default_baselines(terms is None) if baselines is None else baselines)]
-    found, found_b, known = known_of(data, complete, e0)
-    pool = pool_bytes(ceiling)
-    chosen = [term.choose(name_of(term, k), data, random, pool, n_jobs) for k, term in enumerate(settings)]
-    rows = compress(data, chosen, known, noise, n_jobs, ceiling)
+    pool, made = pool_bytes(ceiling), []
+    for settings in each:
+        own = deepcopy(random)  # all models draw the same
+        made.append([data.choose(name_of(term, k), term, own, pool, n_jobs) for k, term in enumerate(settings)])
+    random.bit_generator.state = own.bit_generator.state
+    terms, columns = side_by_side(made)
+    all_rows = compress_each(data.frames, terms, columns, data.known, noise, n_jobs, ceiling, keep=keep)
+    found = []
+    for settings, chosen, columns_m, rows in zip(each, made, columns, all_rows, strict=True):
+        state = _solved(data, settings, chosen, noise, rows, learn_noise)
+        found.append((state, None if keep is None else keep.some(columns_m, state.terms)))
+    return found
+
+
+def side_by_side(each: Sequence[Sequence[SparseTerm]]) -> tuple[list[SparseTerm], list[IntArray]]:
+    """All terms of some models, those of one place together and none twice; and the columns of each model."""
+    terms: list[SparseTerm] = []
+    place: dict[tuple[int, int], int] = {}  # of the term at a place of a model
+    for k in range(max(map(len, each))):
+        here: list[int] = []
+        for model, own in enumerate(each):
+            if k < len(own):
+                twin = next((t for t in here if _same_columns(terms[t], own[k])), len(terms))
+                if twin == len(terms):
+                    terms.append(own[k])
+                    here.append(twin)
+                place[model, k] = twin
+    first = np.cumsum([0] + [term.n_columns for term in terms])
+    columns = []
+    for model, own in enumerate(each):
+        mine = [place[model, k] for k in range(len(own))]
+        columns.append(np.concatenate([np.arange(first[t], first[t + 1]) for t in mine]))
+    return terms, columns
+
+
+def _same_columns(one: SparseTerm, other: SparseTerm) -> bool:
+    """Whether two terms differ in δ alone."""
+    if isinstance(one.kernel, DotProduct) and isinstance(other.kernel, DotProduct):
+        return one.points is other.points and one.kernel.zeta == other.kernel.zeta
+    return one is other
+
+
+def _solved(
+    data: Prepared,
+    settings: Sequence[Term],
+    chosen: Sequence[SparseTerm],
+    noise: Noise,
+    rows: Sequence[CompressedRows],
+    learn_noise: bool,
+) -> ModelState:
+    """The model of some terms with its scales learned."""
+    frames, found = data.frames, data.found
+    species = species_of(frames)  # an energy given for another element does not make the model know it
     draft = ModelState(
-        settings=deepcopy(settings),
+        settings=deepcopy(list(settings)),
         terms=chosen,
         noise=noise,
         e0={z: e for z, e in found.e0.items() if z in species},
-        baselines=complete,
+        baselines=data.complete,
         prior_mm=prior_factor(chosen),
         posterior=UNSOLVED,
-        rows=[isolated_rows(chosen, species, len(found_b)), *rows],
-        hashes=np.array([f.hash for f in data], dtype=np.uint64),
-        training={"frames": len(data), "atoms": sum(f.n_atoms for f in data), "left_out": left_out(data, noise)},
-        sources=sources_of(data, chosen),
-        charges=charges,
+        rows=[isolated_rows(chosen, species, len(data.found_b)), *rows],
+        hashes=np.array([f.hash for f in frames], dtype=np.uint64),
+        training={"frames": len(frames), "atoms": sum(f.n_atoms for f in frames), "left_out": left_out(frames, noise)},
+        sources=sources_of(frames, chosen),
+        charges=data.charges,
     )
-    return solved(with_scales(draft, found, found_b, learn_noise))
-
-
-def default_baselines(chosen_terms: bool) -> list[Baseline]:
-    """A repulsion at short distances; with default terms, which must be safe, also the cohesion of bound atoms."""
-    return [ZBL(), Cohesion()] if chosen_terms else [ZBL()]
+    return solved(with_scales(draft, found, data.found_b, learn_noise))
 
 
 def with_scales(
@@ -98,27 +139,80 @@ def with_scales(
     learn_noise
         Whether σ gets a factor from the data.
     """
-    free = [term.delta is None for term in draft.settings]
-    raw, noise, terms, prior_mm = draft.rows or (), draft.noise, list(draft.terms), draft.prior_mm
-    rows, scales_b = list(raw), np.zeros(len(found_b))
-    for _ in range(_ROUNDS if bool(found_b) + learn_noise + any(free) > 1 else 1):
-        scales_b = learn_baseline_scales(prior_mm, *sigmas_of(raw, noise), len(found_b))
+    raw = draft.rows or ()
+    scales = learned(
+        draft.settings, draft.terms, draft.prior_mm, draft.noise, raw, n_open=len(found_b), learn_noise=learn_noise
+    )
+    scales_b, rows = scales.scales_b, [part.minus(scales.scales_b) for part in raw]
+    for b, scale in zip(filter(is_open, draft.baselines), scales_b, strict=True):
+        if not scale:
+            what = f"The data give the baseline '{b.kind}' the scale 0: it plays no part in the model."
+            warnings.warn(f"{what} Fix: leave it out, or correct what it assumes.", GapkitWarning, stacklevel=4)
+    each = iter(scales_b)
+    baselines = [with_scale(b, float(next(each))) if is_open(b) else b for b in draft.baselines]
+    for scale, own in zip(scales_b, found_b, strict=True):
+        found = found.minus(own, float(scale))
+    e0 = {z: found.e0[z] for z in draft.e0}
+    baselines = completed(baselines, found)
+    draft = replace(draft, rows=rows, baselines=baselines, e0=e0)
+    return replace(draft, noise=scales.noise, terms=scales.terms, prior_mm=scales.prior_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """What the evidence says of scales.
+
+    Attributes
+    ----------
+    noise
+        σ of the labels.
+    terms
+        The terms with their δ.
+    prior_mm
+        Upper triangular factor of K_mm/δ² with these.
+    scales_b
+        Factors of the baselines of open scale, shape (B,).
+    """
+
+    noise: Noise
+    terms: Sequence[SparseTerm]
+    prior_mm: FloatArray
+    scales_b: FloatArray
+
+
+def learned(
+    settings: Sequence[Term],
+    terms: Sequence[SparseTerm],
+    prior_mm: FloatArray,
+    noise: Noise,
+    rows: Sequence[CompressedRows],
+    *,
+    n_open: int = 0,
+    learn_noise: bool,
+) -> Scales:
+    """The scales that were left open, at the maximum of the evidence.
+
+    Parameters
+    ----------
+    settings, terms
+        δ is learned where the settings have none, from that of the terms.
+    prior_mm
+        Upper triangular factor of K_mm/δ².
+    noise
+        First σ of each kind; `learn_noise`: whether it gets a factor from the data.
+    rows
+        Compressed data, with `n_open` columns of baselines of open scale.
+    """
+    free, start = [term.delta is None for term in settings], noise
+    terms, rows, raw, scales_b = list(terms), list(rows), rows, np.zeros(n_open)
+    for _ in range(_ROUNDS if bool(n_open) + learn_noise + any(free) > 1 else 1):
+        scales_b = learn_baseline_scales(prior_mm, *sigmas_of(raw, noise), n_open)
         rows = [part.minus(scales_b) for part in raw]
         if learn_noise:
-            noise = learn_scale(prior_mm, rows, draft.noise)
+            noise = learn_scale(prior_mm, rows, start)
         if any(free):
             bare = [jittered_cholesky(term.covariance())[0] for term in terms]
             deltas = learn_deltas(bare, [t.delta for t in terms], free, *sigmas_of(rows, noise))
             terms = [replace(t, delta=delta) for t, delta in zip(terms, deltas, strict=True)]
             prior_mm = prior_factor(terms)
-    for b, scale in zip(filter(is_open, draft.baselines), scales_b, strict=True):
-        if not scale:
-            what = f"The data give the baseline '{b.kind}' the scale 0: it plays no part in the model."
-            warnings.warn(f"{what} Fix: leave it out, or correct what it assumes.", GapkitWarning, stacklevel=4)
-    scales = iter(scales_b)
-    baselines = [with_scale(b, float(next(scales))) if is_open(b) else b for b in draft.baselines]
-    for scale, own in zip(scales_b, found_b, strict=True):
-        found = found.minus(own, float(scale))
-    e0 = {z: found.e0[z] for z in draft.e0}
-    baselines = completed(baselines, found)
-    return replace(draft, noise=noise, terms=terms, prior_mm=prior_mm, rows=rows, baselines=baselines, e0=e0)
+    return Scales(noise, terms, prior_mm, scales_b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
@@ -17,6 +18,8 @@ FOLD_ROWS = 4096
 
 QR_BLOCK = 96
 """Columns per block of a QR factorisation: a quarter faster than the 32 that LAPACK chooses by itself."""
+
+_MERGE_BLOCK = 32  # the same of rows that are added to a triangle
 
 
 class TriangularFold:
@@ -86,11 +89,47 @@ def qr_triangle(rows_nm: FloatArray, overwrite: bool = False) -> FloatArray:
 def _triangle_in_place(work: FloatArray) -> FloatArray:
     """R of a Fortran-ordered matrix, which is destroyed; the result is a part of its memory."""
     packed, _, _ = lapack.dgeqrt(min(QR_BLOCK, *work.shape), work, overwrite_a=1)
-    triangle: FloatArray = packed[: min(work.shape)]
+    return _cleaned(packed[: min(work.shape)])
+
+
+def _cleaned(triangle: FloatArray) -> FloatArray:
+    """The same with zeros below the diagonal and nothing negative on it."""
     for column in range(triangle.shape[1]):
         triangle[column + 1 :, column] = 0.0
     triangle[np.diagonal(triangle) < 0.0] *= -1.0
     return triangle
+
+
+def merged_triangle(triangle_mm: FloatArray, parts: Sequence[FloatArray]) -> FloatArray:
+    """R of a triangle with rows below it, shape (M, M); all are Fortran-ordered, and destroyed.
+
+    Parts that are triangles themselves, as `TriangularFold` makes of many rows, cost 2/3 M³ operations each, a third of
+    what they do in one stack (LAPACK's tpqrt).
+    """
+    loose = []
+    for part in parts:
+        if _is_triangle(part):
+            triangle_mm = _with_rows(triangle_mm, part, len(part))
+        else:
+            loose.append(part)
+    if loose:
+        triangle_mm = _with_rows(triangle_mm, np.asfortranarray(np.concatenate(loose)), 0)
+    return _cleaned(triangle_mm)
+
+
+def _with_rows(triangle_mm: FloatArray, rows_nm: FloatArray, triangular: int) -> FloatArray:
+    """R of a triangle and rows, the last `triangular` of which are a triangle."""
+    block = min(_MERGE_BLOCK, len(triangle_mm))
+    merged: FloatArray = lapack.dtpqrt(triangular, block, triangle_mm, rows_nm, overwrite_a=1, overwrite_b=1)[0]
+    return merged
+
+
+def _is_triangle(rows_nm: FloatArray) -> bool:
+    """Whether there are rows, and nothing but zeros below the diagonal."""
+    n, m = rows_nm.shape
+    corners = (slice(a, a + QR_BLOCK) for a in range(0, n, QR_BLOCK))
+    below = (rows_nm[c.stop :, c].any() or np.tril(rows_nm[c, c], -1).any() for c in corners)
+    return 0 < n <= m and not any(below)
 
 
 def jittered_cholesky(k_mm: FloatArray) -> tuple[FloatArray, float]:

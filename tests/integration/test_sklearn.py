@@ -11,10 +11,22 @@ from ase import Atoms
 from dscribe.descriptors import SOAP
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    ParameterGrid,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from gapkit import GAP, GapkitError, Keys, Noise, PairTerm, SoapTerm
+from gapkit import GAP, GapkitError, Keys, Noise, PairTerm, SoapTerm, TrajectoryKFold, evaluate, trajectories
+from gapkit.tuning import Scorer, Scorers
+from tests.conftest import Silicon
 from tests.samples import E0, cluster, crystal, fitted, frames, model, soap_arguments
 
 DATA = [crystal(k) if k % 2 else cluster(k) for k in range(12)]
@@ -135,3 +147,95 @@ def test_search_leaves_the_data_alone() -> None:
         assert np.array_equal(atoms.cell.array, cell)
         assert atoms.info == info
         assert atoms.calc.results["energy"] == energy
+
+
+# ------------------------------------------------------------- scorers, trajectories, pipelines, learning curves
+
+RUNS = [f"run{k // 2}" for k in range(12)]
+
+
+def only_labelled(structures: list[Atoms]) -> list[Atoms]:
+    """A step of a pipeline: frames with forces."""
+    return [atoms for atoms in structures if "forces" in atoms.calc.results]
+
+
+def test_cross_validation_by_groups_with_scorers() -> None:
+    for scorer in (Scorer("energy", "mae"), Scorer("forces")):
+        options: dict[str, Any] = {"groups": RUNS, "cv": GroupKFold(3), "error_score": "raise"}
+        scores = cross_val_score(pair_model(), DATA, scoring=scorer, **options)
+        expected = []
+        for train, test in GroupKFold(3).split(DATA, groups=RUNS):
+            assert not {RUNS[s] for s in train} & {RUNS[s] for s in test}
+            one = evaluate(pair_model().fit([DATA[s] for s in train]), [DATA[s] for s in test])
+            expected.append(-getattr(getattr(one, scorer.kind), scorer.measure))
+        assert scores == pytest.approx(expected, rel=1e-8)
+
+
+def test_trajectories_are_groups_of_scikit_learn() -> None:
+    structures = [cluster(k, symbols) for symbols in ("Si4", "Si5", "Si6") for k in range(4)]
+    groups = trajectories(structures)
+    scores = cross_val_score(
+        pair_model(), structures, groups=groups, cv=GroupKFold(3), scoring=Scorer("forces"), error_score="raise"
+    )
+    assert scores.shape == (3,)
+    found = list(TrajectoryKFold(3).split(structures))
+    assert all(not set(groups[train]) & set(groups[test]) for train, test in found)
+    ours = cross_val_score(pair_model(), structures, cv=TrajectoryKFold(3), error_score="raise")
+    assert len(ours) == TrajectoryKFold(3).get_n_splits(structures) == 3
+
+
+def test_several_scores_at_once() -> None:
+    by_name = {"energy": Scorer("energy"), "forces": Scorer("forces", "mae")}
+    found = cross_validate(pair_model(), DATA, cv=FOLDS, scoring=by_name, error_score="raise", return_train_score=True)
+    assert {"test_energy", "test_forces", "train_energy", "train_forces"} <= set(found)
+    assert found["test_forces"].max() < 0.0
+    both = cross_validate(pair_model(), DATA, cv=FOLDS, scoring=Scorers(), error_score="raise")
+    assert both["test_forces_mae"] == pytest.approx(found["test_forces"], rel=1e-8)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_search_with_several_scores(n_jobs: int) -> None:
+    search = GridSearchCV(
+        pair_model(),
+        {"noise__forces": [0.05, 100.0]},
+        cv=GroupKFold(3),
+        scoring=Scorers(("energy", "forces")),
+        refit="forces_rmse",
+        n_jobs=n_jobs,
+        error_score="raise",
+    ).fit(DATA, groups=RUNS)
+    assert search.best_params_ == {"noise__forces": 0.05}
+    assert {"mean_test_energy_mae", "mean_test_forces_rmse"} <= set(search.cv_results_)
+    assert Scorer("forces")(search, DATA) == Scorer("forces")(search.best_estimator_, DATA)
+
+
+def test_a_search_over_settings_of_a_pipeline_of_frames() -> None:
+    with_rest = [*DATA, *[cluster(k, kinds=("energy",)) for k in range(3)]]
+    pipe = Pipeline([("labelled", FunctionTransformer(only_labelled)), ("gap", pair_model())])
+    search = GridSearchCV(pipe, {"gap__noise__forces": [0.05, 100.0]}, cv=FOLDS, scoring=Scorer("forces"))
+    search.set_params(error_score="raise").fit(with_rest)
+    assert search.best_params_ == {"gap__noise__forces": 0.05}
+    fitted_pipe = search.best_estimator_
+    assert len(fitted_pipe.named_steps["gap"].state_.hashes) == len(DATA)
+    assert fitted_pipe.predict([crystal(20)])[0].energy == fitted_pipe[-1].predict(crystal(20)).energy
+    assert fitted_pipe.score(with_rest) > 0.9
+
+
+def test_learning_curve_of_scikit_learn() -> None:
+    sizes, train, test = learning_curve(
+        pair_model(), DATA, None, groups=RUNS, train_sizes=[2, 4, 8], cv=GroupKFold(3), scoring=Scorer("forces")
+    )
+    assert sizes.tolist() == [2, 4, 8]
+    assert train.shape == test.shape == (3, 3)
+    assert test.mean(axis=1)[2] > test.mean(axis=1)[0]
+
+
+def test_real_silicon_by_trajectories(silicon: Silicon) -> None:
+    """On a few small frames; the strained cells are one trajectory and stay together."""
+    few = [atoms for atoms in silicon.train if atoms.info["config_type"] == "Surface"][:8]
+    few += [atoms for atoms in silicon.train if atoms.info["config_type"] == "Elastic"][:4]
+    noise = Noise(0.01, 0.1, None)
+    one = GAP([SoapTerm(soap_arguments(), n_sparse=20)], noise, e0={"Si": -0.8}, baselines=[])
+    scores = cross_validate(one, few, cv=TrajectoryKFold(2), scoring=Scorers(), error_score="raise")
+    assert scores["test_forces_rmse"].shape == (2,)
+    assert -1.0 < scores["test_forces_rmse"].min() < scores["test_forces_mae"].max() < 0.0

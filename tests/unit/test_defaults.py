@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from gapkit import GAP, DataError, PairTerm, SoapTerm
+from gapkit import GAP, DataError, PairTerm, SoapTerm, TripletTerm
 from gapkit.atoms.labels import to_frames
-from gapkit.model.defaults import default_terms
+from gapkit.model.defaults import default_terms, shared, soap_of
 from tests.samples import frames
 
 
@@ -36,9 +35,9 @@ def test_silicon() -> None:
 def test_bounds() -> None:
     """Short bonds and dense packing meet the lower bounds, long and sparse ones the upper."""
     _, dense = terms_for([bulk("C", "diamond", a=3.0)])
-    assert (dense.soap["r_cut"], dense.soap["sigma"]) == (4.0, 0.26)
+    assert (dense.soap["r_cut"], dense.soap["sigma"]) == (4.0, 0.4)
     _, hydrogen = terms_for([molecule("H2")])
-    assert (hydrogen.soap["r_cut"], hydrogen.soap["sigma"]) == (6.0, 0.25)
+    assert (hydrogen.soap["r_cut"], hydrogen.soap["sigma"]) == (6.0, 0.4)
     _, wide = terms_for([bulk("Ar", "fcc", a=5.3)])
     assert (wide.soap["r_cut"], wide.soap["sigma"]) == (6.0, 0.5)
 
@@ -62,10 +61,28 @@ def test_two_species_get_twice_as_many() -> None:
     assert soap.n_sparse == 400
 
 
-def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="gapkit")
-    terms_for([bulk("Si", cubic=True)])
-    assert "r_cut 5.9 Å" in caplog.text
+def test_a_molecule_has_no_forty_neighbours() -> None:
+    """Five of the eight neighbours of an atom of ethanol are within 3 Å: the lower bound, not the upper one."""
+    _, soap = terms_for([molecule("CH3CH2OH")])
+    assert soap.soap["r_cut"] == 4.0
+
+
+def test_triplets_take_in_the_nearest_neighbours() -> None:
+    structures = to_frames([bulk("Si", a=5.43, cubic=True)], labels=False)
+    pair, triplet, soap = default_terms(structures, triplet=True, m=2.0)
+    assert isinstance(triplet, TripletTerm)
+    assert triplet.r_cut == pytest.approx(1.4 * 2.351, abs=0.05)
+    assert soap_of([pair, triplet, soap]) is soap
+    assert soap_of([soap]).soap["weighting"]["m"] == 2.0
+
+
+def test_a_rare_element_leaves_its_points_to_the_others() -> None:
+    """Shares go by the root of abundance, 1 : 10 : 10; Al has two atoms of which one is taken."""
+    structures = to_frames([bulk("SiC", "zincblende", a=4.36, cubic=True)] * 50, labels=False)
+    assert shared(100, structures) == 100
+    rare = Atoms("Al2", [[0, 0, 0], [0, 0, 2.5]])
+    assert shared(201, [*structures, *to_frames([rare], labels=False)]) == {"C": 100, "Al": 1, "Si": 100}
+    assert shared(10_000, structures) == {"C": 180, "Si": 180}
 
 
 def test_nothing_to_measure() -> None:

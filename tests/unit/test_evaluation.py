@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.units import GPa
 
 from gapkit import GAP, DataError, Evaluation, Keys, NotFittedError, PairTerm, SpeciesError, evaluate
+from gapkit.typing import KINDS
 from tests.samples import cluster, crystal, frames
 
 
@@ -137,3 +138,13 @@ def test_nothing_is_changed(model: GAP, structures: list[Atoms]) -> None:
     for atoms, copy in zip(structures, copies, strict=True):
         assert atoms == copy
         assert atoms.info.keys() == copy.info.keys()
+
+
+def test_only_some_kinds_are_compared(model: GAP, structures: list[Atoms]) -> None:
+    everything = evaluate(model, structures)
+    for kind in KINDS:
+        some = evaluate(model, structures, kinds=(kind,), progress=False)
+        assert [k for k in KINDS if some.comparison(k) is not None] == [kind]
+        assert some.comparison(kind).rmse == pytest.approx(everything.comparison(kind).rmse, rel=1e-8)
+        assert (some.frames, some.atoms) == (everything.frames, everything.atoms)
+    assert set(evaluate(model, structures, kinds=()).by_group) == {"a", "b"}

@@ -1,0 +1,24 @@
+"""`gapkit check`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from gapkit.cli.config import read_config
+from gapkit.cli.output import require_writable, write_whole
+from gapkit.datasets import check_files
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look for faults in labelled structures before they are fitted."""
+    inputs = [Path(path) for path in (*arguments.frames, *arguments.test, arguments.config) if path]
+    if arguments.json:
+        require_writable(Path(arguments.json), inputs=inputs)
+    report = check_files(arguments.frames, arguments.test, keys=read_config(arguments.config).keys)
+    print(report, flush=True)
+    if arguments.json:
+        text = json.dumps(report.as_dict(), indent=1, allow_nan=False, ensure_ascii=False)
+        write_whole(Path(arguments.json), f"{text}\n".encode())
+    return 1 if report.errors else 0

@@ -1,0 +1,86 @@
+"""`gapkit scan`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gapkit import ConfigError, load, read_frames
+from gapkit.atoms.labels import to_frames
+from gapkit.cli.config import read_config
+from gapkit.cli.figure import check_format
+from gapkit.cli.output import require_writable, size_of, write_whole
+from gapkit.cli.plan import SIGMA_UNITS, default_jobs
+from gapkit.cli.report import columns, counted
+from gapkit.tuning import Pareto, Point, pareto
+from gapkit.typing import KINDS
+
+_ROLES = {"start": "as it was", "evidence": "most probable"}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Weigh energies, forces and stresses against one another on structures that the model has not seen."""
+    inputs = [Path(path) for path in (arguments.model, arguments.frames, arguments.config) if path]
+    outputs = [Path(path) for path in (arguments.output, arguments.json, arguments.plot) if path]
+    for path in outputs:
+        require_writable(path, inputs=[*inputs, *(other for other in outputs if other is not path)])
+    if arguments.plot:
+        check_format(Path(arguments.plot))
+    limits = _limits(arguments.max or [])
+    model = load(arguments.model)
+    model.n_jobs = arguments.jobs or default_jobs()
+    keys = read_config(arguments.config).keys
+    frames = to_frames(read_frames(arguments.frames), keys=keys, where=arguments.frames, require_labels=True)
+    found = pareto(model, frames, arguments.grid, arguments.objectives.split(","))
+    what = f"the best of {counted(len(found.points), 'model')} for any weights of the objectives"
+    print(f"{arguments.model} on {arguments.frames}: {what}\n")
+    print(f"{front_table(found)}\n\n{found.verdict}", flush=True)
+    if arguments.json:
+        text = json.dumps(found.as_dict(), indent=1, allow_nan=False, ensure_ascii=False)
+        write_whole(Path(arguments.json), f"{text}\n".encode())
+    if arguments.plot:
+        found.plot(arguments.plot)
+    if limits or arguments.output:
+        point = found.best(limits)
+        print(f"\nchosen: {_sigmas(point)}; {_values(found, point)}", flush=True)
+        if arguments.output:
+            found.model(point).save(arguments.output, data=True)
+            print(f"wrote {arguments.output} ({size_of(Path(arguments.output))})", flush=True)
+
+
+def _limits(given: Sequence[str]) -> dict[str, float]:
+    """{objective: upper bound} of texts like energy=2.2."""
+    limits = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            limits[name] = float(value)
+        except ValueError as error:
+            raise ConfigError(f"--max {text} is no bound", fix="give --max energy=2.2, in meV/atom") from error
+    return limits
+
+
+def front_table(found: Pareto) -> str:
+    """The front, the model as it was and the one with the most probable σ, for a person."""
+    shown = found.front + [p for p in found.points if p.role and not p.on_front]
+    kinds = [kind for kind in KINDS if any(getattr(p.noise, kind) is not None for p in shown)]
+    values = [f"{name} ({unit})" if unit else name for name, unit in found.units.items()]
+    rows: list[list[str]] = [["", *(f"sigma {kind} ({SIGMA_UNITS[kind]})" for kind in kinds), *values, "log evidence"]]
+    for p in shown:
+        sigmas = (getattr(p.noise, kind) for kind in kinds)
+        cells = ["-" if s is None else f"{s:.3g}" for s in sigmas] + [f"{p.values[name]:.4g}" for name in found.units]
+        rows.append([_ROLES.get(p.role, ""), *cells, f"{p.log_evidence:.1f}"])
+    first, *rest = columns(rows)
+    return "\n".join([first, "-" * max(map(len, [first, *rest])), *rest])
+
+
+def _sigmas(point: Point) -> str:
+    sigmas: dict[Any, Any] = {kind: getattr(point.noise, kind) for kind in KINDS}
+    return ", ".join(f"sigma {kind} {s:.3g} {SIGMA_UNITS[kind]}" for kind, s in sigmas.items() if s is not None)
+
+
+def _values(found: Pareto, point: Point) -> str:
+    return ", ".join(f"{name} {point.values[name]:.4g} {unit}".rstrip() for name, unit in found.units.items())

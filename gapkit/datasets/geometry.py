@@ -1,0 +1,132 @@
+"""Structures: atoms too near each other, crystals without periodic directions, densities unlike the others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import product
+from typing import Final
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+
+from gapkit import Frame
+from gapkit.datasets.finding import Finding
+from gapkit.datasets.robust import deviations
+from gapkit.datasets.table import Table
+from gapkit.typing import FloatArray
+
+SHORT: Final = 0.55
+"""Share of the sum of two covalent radii below which a bond is short; the shortest of liquid Ta at 3000 K is 0.59."""
+SOFT: Final = 10.0
+"""Atoms as close as that repel each other with more than this, eV/Å."""
+DENSE: Final = 40.0
+"""Volume per atom of a cell, Å³, below which it is no vacuum around a molecule."""
+_LOOK: Final = 3.0  # Å, farther pairs are never short
+_FACTOR: Final = 1.5  # of the volume per atom, against the median of its group
+
+
+def short_bonds(table: Table) -> Iterator[Finding]:
+    """Atoms nearer than any bond: an error if the forces do not know of it, else perhaps meant."""
+    wrong: dict[str, list[tuple[int, float, float]]] = defaultdict(list)
+    for s, frame in enumerate(table.frames):
+        share, distance, i, j = _shortest(frame)
+        if share < SHORT:
+            pair = "-".join(chemical_symbols[z] for z in sorted((frame.numbers_e[i], frame.numbers_e[j])))
+            force = np.inf
+            if frame.forces_ec is not None:
+                force = float(np.linalg.norm(frame.forces_ec[[i, j]], axis=1).max())
+            wrong[pair].append((s, distance, force))
+    for pair, found in wrong.items():
+        for soft in (True, False):
+            some = [entry for entry in found if (entry[2] < SOFT) == soft]
+            if not some:
+                continue
+            s, distance, force = min(some, key=lambda entry: entry[1])
+            what = f"{pair} of {distance:.2f} Å (in {table.members[s].place}), below {SHORT:g} of the covalent radii"
+            if soft:
+                what += f", and forces of only {force:.1f} eV/Å there: not the structure that was computed"
+            fix = (
+                "check units of lengths, cell and pbc, and which atoms overlap"
+                if soft
+                else "keep them if they are meant"
+            )
+            yield table.finding("short-bond", "error" if soft else "warning", [e[0] for e in some], what, fix)
+
+
+def _shortest(frame: Frame) -> tuple[float, float, int, int]:
+    """Distance of the nearest two atoms as a share of their covalent radii, in Å, and the atoms."""
+    from scipy.spatial import cKDTree
+
+    images_ic = _images(frame)
+    n_atoms = frame.n_atoms
+    if n_atoms * len(images_ic) < 2:
+        return np.inf, np.inf, 0, 0
+    centre_ec = _wrapped(frame)
+    points = (images_ic[:, None] + centre_ec).reshape(-1, 3)
+    inside = (points > centre_ec.min(axis=0) - _LOOK).all(axis=1) & (points < centre_ec.max(axis=0) + _LOOK).all(axis=1)
+    points, owner = points[inside], np.tile(np.arange(n_atoms), len(images_ic))[inside]
+    near = cKDTree(centre_ec).sparse_distance_matrix(cKDTree(points), _LOOK, output_type="ndarray")
+    near = near[near["v"] > 1e-9]  # not with itself
+    if not len(near):
+        return np.inf, np.inf, 0, 0
+    i, j = near["i"], owner[near["j"]]
+    share = near["v"] / (covalent_radii[frame.numbers_e[i]] + covalent_radii[frame.numbers_e[j]])
+    k = int(share.argmin())
+    return float(share[k]), float(near["v"][k]), int(i[k]), int(j[k])
+
+
+def _images(frame: Frame) -> FloatArray:
+    """Translations to the nearest periodic images, the identity among them, shape (I, 3)."""
+    from ase.geometry import minkowski_reduce
+
+    if not frame.pbc_c.any():
+        return np.zeros((1, 3))
+    cell, _ = minkowski_reduce(frame.cell_cc, pbc=frame.pbc_c)
+    shifts = product(*((-1, 0, 1) if periodic else (0,) for periodic in frame.pbc_c))
+    images: FloatArray = np.array(list(shifts), dtype=float) @ cell
+    return images
+
+
+def _wrapped(frame: Frame) -> FloatArray:
+    from ase.geometry import minkowski_reduce, wrap_positions
+
+    if not frame.pbc_c.any():
+        return frame.positions_ec
+    cell, _ = minkowski_reduce(frame.cell_cc, pbc=frame.pbc_c)
+    wrapped: FloatArray = wrap_positions(frame.positions_ec, cell, frame.pbc_c)
+    return wrapped
+
+
+def periodicity(table: Table) -> Iterator[Finding]:
+    """Cells as dense as a crystal whose frames are not periodic."""
+    which = []
+    for s, frame in enumerate(table.frames):
+        if not frame.pbc_c.any() and frame.n_atoms > 1 and 0.1 < frame.volume < DENSE * frame.n_atoms:
+            which.append(s)
+    if which:
+        frame = table.frames[which[0]]
+        each = frame.volume / frame.n_atoms
+        what = f"A cell with {each:.1f} Å³ per atom, as in a crystal, but pbc is False: no atom would see its images"
+        yield table.finding(
+            "not-periodic", "warning", which, what, 'write pbc="T T T", or delete the cell of a molecule'
+        )
+
+
+def volumes(table: Table) -> Iterator[Finding]:
+    """Volumes per atom far from the others of their group and composition."""
+    for group, members in table.by(lambda member: (member.frame.group, member.formula)).items():
+        which = [s for s in members if table.frames[s].pbc_c.all()]
+        volume_s = np.array([table.frames[s].volume / table.frames[s].n_atoms for s in which])
+        if len(which) < 5:
+            continue
+        log_s = np.log(volume_s)
+        odd = np.flatnonzero((deviations(log_s, 0.02) > 8.0) & (np.abs(log_s - np.median(log_s)) > np.log(_FACTOR)))
+        if len(odd):
+            what = f"Volume per atom {_range(volume_s[odd])} Å³ in {group[0]}, where {np.median(volume_s):.1f} is usual"
+            fix = "check the cell, lengths in Bohr or nm, and missing atoms; keep them if they are meant"
+            yield table.finding("volume-outlier", "warning", [which[k] for k in odd], what, fix)
+
+
+def _range(x: FloatArray) -> str:
+    return f"{x.min():.3g}" if len(x) == 1 else f"{x.min():.3g} to {x.max():.3g}"

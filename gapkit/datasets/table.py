@@ -1,0 +1,96 @@
+"""All structures of a check in one table, and what the rules share: fingerprints and pairs, made when first needed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from ase import Atoms
+
+from gapkit import Frame, Keys
+from gapkit.datasets.finding import Finding, Place, Severity
+from gapkit.datasets.fingerprints import Fingerprints
+from gapkit.datasets.pairs import Pairs, similar_pairs
+from gapkit.typing import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A structure that could be read: as a Frame, and as it was given (None if it was given as a Frame)."""
+
+    frame: Frame
+    place: Place
+    atoms: Atoms | None = None
+
+    @property
+    def per_atom(self) -> float:
+        """Energy per atom, eV; NaN without a label."""
+        return float("nan") if self.frame.energy is None else self.frame.energy / self.frame.n_atoms
+
+    @property
+    def formula(self) -> tuple[tuple[int, int], ...]:
+        """Atomic numbers and their smallest whole ratio, equal for supercells of one composition."""
+        numbers, counts = np.unique(self.frame.numbers_e, return_counts=True)
+        return tuple(zip(numbers.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True))
+
+
+class Table:
+    """The readable structures, s = 0 … S-1, and what is computed of all of them once."""
+
+    def __init__(self, members: Sequence[Member], keys: Keys) -> None:
+        self.members = tuple(members)
+        self.keys = keys
+        self.suspect: set[int] = set()
+        """Structures whose energies a rule has found to be of another unit: other rules leave them out."""
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @cached_property
+    def frames(self) -> list[Frame]:
+        """The frames of all members."""
+        return [member.frame for member in self.members]
+
+    @cached_property
+    def groups(self) -> dict[str, list[int]]:
+        """Indices of the members of every config_type, sorted by name."""
+        return self.by(lambda member: member.frame.group)
+
+    @cached_property
+    def energy_s(self) -> FloatArray:
+        """Energies per atom, eV; NaN without a label."""
+        return np.array([member.per_atom for member in self.members])
+
+    @cached_property
+    def n_atoms_s(self) -> Any:
+        """Numbers of atoms."""
+        return np.array([frame.n_atoms for frame in self.frames], dtype=np.int64)
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """Averages of SOAP vectors."""
+        return Fingerprints(self.frames)
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Pairs of similar structures."""
+        return similar_pairs(self.frames, self.fingerprints.mean_sf)
+
+    def by(self, key: Callable[[Member], Any]) -> dict[Any, list[int]]:
+        """Indices of members with the same `key`, sorted by it."""
+        found: dict[Any, list[int]] = defaultdict(list)
+        for index, member in enumerate(self.members):
+            found[key(member)].append(index)
+        return dict(sorted(found.items()))
+
+    def finding(self, rule: str, severity: Severity, which: Iterable[int], what: str, fix: str) -> Finding:
+        """A finding about the members `which`."""
+        places = tuple(self.members[index].place for index in sorted({int(index) for index in which}))
+        return Finding(rule, severity, what, fix, places)
+
+
+Rule: TypeAlias = Callable[[Table], Iterable[Finding]]

@@ -1,0 +1,276 @@
+"""Settings for users who give none.
+
+First a few sets of terms compete, by the evidence of small fits to a part of the data. Then the number of sparse points
+and σ of the labels come from one fit to all data, by errors of frames that are left out: its compressed rows hold those
+of every smaller fit and of every fold, so that learning curves and σ cost no kernel evaluation.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from gapkit.errors import DataError
+from gapkit.gp.folds import Folds
+from gapkit.gp.noise import Noise
+from gapkit.model.defaults import default_terms, distances, first_sparse, shared, soap_of
+from gapkit.model.prepared import Prepared
+from gapkit.model.sigmas import scaled
+from gapkit.model.terms import Term, species_of
+from gapkit.model.trials import Compressed, Judged, Trials
+from gapkit.typing import KINDS
+
+_log = logging.getLogger(__name__)
+
+FEWEST_FRAMES = 16
+"""Labelled frames below which left-out frames say too little: settings come from the structures alone."""
+WORTH = 0.02
+"""Log evidence per label for which a longer cutoff or triplets are taken: as much as errors that are 2 % smaller."""
+DOUBLING = 0.06
+"""Relative gain of errors of left-out frames for which the number of sparse points is doubled."""
+MOST_POINTS = 10_000
+_TRIAL_ATOMS, _TRIAL_FRAMES = 2000, 24  # of the part of the data on which terms compete
+_TRIAL_POINTS = 200, 100  # sparse points of a trial, and those that each element adds
+_GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
+_CURVE_POINTS = 2000  # most sparse points of the fit from which the curve of errors comes
+_EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
+_OPERATIONS = 1e14  # of the rows of the final fit: half an hour
+_SHARE = 0.5  # of the machine's memory
+_UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom (virial)"}
+
+
+GIVEN, DEFAULT = "given", "default"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting of a fit, its value for a person, and why it was chosen."""
+
+    name: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What the data decided.
+
+    Attributes
+    ----------
+    terms
+        Terms of the model.
+    noise
+        σ of the labels; None where the fit itself is to learn a factor.
+    choices
+        The settings, each with its reason.
+    """
+
+    terms: list[Term]
+    noise: Noise | None
+    choices: list[Choice]
+
+
+def choose(data: Prepared, given: Mapping[str, Any], noise: Noise | None, *, n_jobs: int, ceiling: float) -> Chosen:
+    """Terms and σ for a model of labelled structures.
+
+    Parameters
+    ----------
+    data
+        The structures, and what baselines know of them.
+    given
+        Settings that are not to be chosen: arguments of `default_terms`.
+    noise
+        σ of the labels. None: to be chosen.
+    n_jobs, ceiling
+        As in a fit.
+    """
+    trials = Trials(data, noise or Noise(), noise is None, n_jobs, ceiling)
+    if len(trials.used) < FEWEST_FRAMES:
+        return _by_rule(data, given, noise, f"fewer than {FEWEST_FRAMES} frames with labels")
+    try:
+        with tqdm(desc="choose", unit="trial", disable=None) as bar:
+            return _Search(data, dict(given), noise, trials, ceiling, bar).run()
+    except DataError as error:  # frames that do not fill the folds
+        return _by_rule(data, given, noise, error.what)
+
+
+def _by_rule(data: Prepared, given: Mapping[str, Any], noise: Noise | None, reason: str) -> Chosen:
+    """Settings from the structures alone."""
+    terms, choices = default_terms(data.frames, **given), [Choice("terms", "pair + SOAP", f"{reason}: by rule")]
+    return Chosen(terms, noise, [*choices, *_of_soap(terms, given)])
+
+
+_RULES = {
+    "r_cut": "about 40 neighbours, within 4 to 6 Å",
+    "sigma": "a fifth of the shortest bonds, within 0.4 to 0.5 Å",
+    "n_sparse": "a quarter of the atoms, 200 to 1000 per element",
+}
+
+
+def _of_soap(terms: Sequence[Any], given: Mapping[str, Any], told: Collection[str] = ()) -> list[Choice]:
+    """The settings of the SOAP term of which nothing has been said yet."""
+    soap, choices = soap_of(terms), []
+    for name in ("r_cut", "sigma", "n_max", "l_max", "zeta", "n_sparse"):
+        value = soap.soap.get(name, getattr(soap, name, None))
+        unit = " Å" if name in ("r_cut", "sigma") else ""
+        if name not in told:
+            choices.append(Choice(name, f"{value}{unit}", GIVEN if name in given else _RULES.get(name, DEFAULT)))
+    return choices
+
+
+@dataclass(eq=False)
+class _Search:
+    """The choices, in the order in which they are made."""
+
+    data: Prepared
+    given: dict[str, Any]
+    noise: Noise | None
+    trials: Trials
+    ceiling: float
+    bar: Any
+    choices: list[Choice] = field(default_factory=list)
+    seen: dict[tuple[float, float, bool], float] = field(default_factory=dict)
+
+    def run(self) -> Chosen:
+        """Terms, then their number of sparse points and σ."""
+        self._part = self.trials.some(_TRIAL_ATOMS, _TRIAL_FRAMES)
+        shape = self._shape()
+        frames, wanted = self.data.frames, self.given.get("n_sparse")
+        noise = self.noise
+        if wanted is None or noise is None:
+            wanted, noise = self._sized(shape, wanted)
+        n_sparse = wanted if "n_sparse" in self.given else shared(wanted, frames)
+        terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n_sparse})
+        said = {choice.name for choice in self.choices}
+        return Chosen(terms, noise, [*self.choices, *_of_soap(terms, self.given, said)])
+
+    def _tell(self, name: str, value: str, why: str) -> None:
+        self.choices.append(Choice(name, value, why))
+        _log.info("%s: %s (%s)", name, value, why)
+
+    def _judge(self, r_cut: float, m: float, triplet: bool) -> float:
+        """Log evidence per label of a small fit to a part of the data, σ at its maximum."""
+        key = (r_cut, m, triplet)
+        if key not in self.seen:
+            frames = [self.data.frames[s] for s in self._part]
+            n = _TRIAL_POINTS[0] + _TRIAL_POINTS[1] * len(species_of(frames))
+            n_sparse = shared(min(n, sum(f.n_atoms for f in frames)), frames)
+            options = {"r_cut": r_cut, "m": m, "triplet": triplet, "n_sparse": n_sparse}
+            made = self.trials.compressed(default_terms(frames, **{**self.given, **options}), self._part, folds=False)
+            found = self.trials.evidence(made)
+            self.seen[key] = found.log_evidence / found.n_rows
+            self.bar.update()
+        return self.seen[key]
+
+    def _shape(self) -> dict[str, Any]:
+        """Cutoff, exponent of the weight, and whether there is a three-body term."""
+        fixed = "r_cut" in self.given
+        first = float(self.given["r_cut"]) if fixed else distances(self.data.frames).radius
+        each = {m: first if fixed else self._cutoff(first, m) for m in (1.0, 2.0)}
+        m = max(each, key=lambda m: self._judge(each[m], m, False))
+        r_cut, other = each[m], 3.0 - m
+        plain, with_triplets = self._judge(r_cut, m, False), self._judge(r_cut, m, True)
+        triplet = with_triplets > plain + WORTH
+        name = "pair + triplet + SOAP" if triplet else "pair + SOAP"
+        self._tell("terms", name, f"log evidence per label {with_triplets:.3f} with triplets, {plain:.3f} without")
+        rivals = {k[0]: value for k, value in sorted(self.seen.items()) if k[1] == m and not k[2]}
+        why = "log evidence per label " + ", ".join(f"{value:.3f} at {r:g} Å" for r, value in rivals.items())
+        self._tell("r_cut", f"{r_cut:g} Å", GIVEN if fixed else why)
+        why = f"log evidence per label {plain:.3f}, {self._judge(each[other], other, False):.3f} with m {other:g}"
+        self._tell("weight", f"(1 - 3x² + 2x³)^m of x = r/r_cut, m {m:g}", why)
+        return {"r_cut": r_cut, "m": m, "triplet": triplet}
+
+    def _cutoff(self, first: float, m: float) -> float:
+        """The cutoff, from the first one in steps of a quarter, as long as the evidence gains enough."""
+        r_cut = first
+        while True:
+            longer = round(r_cut * _GROWTH, 1)
+            if longer > _CUTOFFS[1] or self._judge(longer, m, False) < self._judge(r_cut, m, False) + WORTH:
+                break
+            r_cut = longer
+        while r_cut <= first:
+            shorter = round(r_cut / _GROWTH, 1)
+            if shorter < _CUTOFFS[0] or self._judge(shorter, m, False) < self._judge(r_cut, m, False):
+                break
+            r_cut = shorter
+        return r_cut
+
+    def _sized(self, shape: Mapping[str, Any], wanted: Any) -> tuple[Any, Noise]:
+        """Number of sparse points and σ, from the errors of left-out frames."""
+        frames = self.data.frames
+        first = first_sparse(frames) if wanted is None else wanted
+        n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
+        terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n if wanted else shared(n, frames)})
+        made = self.trials.compressed(terms, self.trials.used, folds=True)
+        self.bar.update()
+        curve = self._curve(made)
+        judged = curve[-1][1]
+        gains = [a[1].score - b[1].score for a, b in pairwise(curve)]
+        scales = judged.scales
+        if wanted is None:
+            wanted, shrinking = self._points(curve, gains)
+            scales = {kind: scale * shrinking for kind, scale in scales.items()}
+        noise = self.noise
+        if noise is None:
+            noise = scaled(Noise(), scales)
+            self._tell_noise(made, curve, noise)
+        return wanted, noise
+
+    def _curve(self, made: Compressed) -> list[tuple[int, Judged]]:
+        """Errors of left-out frames with a quarter, a half and all of the sparse points."""
+        n = max(term.n_columns for term in made.terms)
+        curve: list[tuple[int, Judged]] = []
+        for points in sorted({max(n // 4, 1), max(n // 2, 1), n}):
+            part = made if points == n else made.thinned(points)
+            folds = Folds(part.prior_mm, part.fixed, part.folds)
+            curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
+            self.bar.update()
+        return curve
+
+    def _points(self, curve: Sequence[tuple[int, Judged]], gains: Sequence[float]) -> tuple[int, float]:
+        """Number of sparse points, and the factor by which errors are expected to fall on the way to it.
+
+        Every doubling is taken to gain less than the last one by the same factor, as it did at the end of the curve.
+        """
+        points, gain, shrinking = curve[-1][0], gains[-1], 1.0
+        fading = float(np.clip(gain / gains[0], 0.5, 1.0)) if len(gains) > 1 and gains[0] > 0.0 else 0.7
+        most = self._most_points()
+        told = f"errors of left-out frames fall by {100 * gain:.0f} % from {curve[-2][0]} to {points} points"
+        while gain * fading >= DOUBLING and points < most:
+            gain *= fading
+            step = min(2.0, most / points)
+            points, shrinking = round(points * step), shrinking * float(np.exp(-gain * np.log2(step)))
+        limit = " (the most for these data and this machine)" if points == most else ""
+        self._tell("n_sparse", str(points), f"{told}; doubled while that is over {100 * DOUBLING:.0f} %{limit}")
+        return points, shrinking
+
+    def _most_points(self) -> int:
+        """Limit of the number of sparse points: atoms, memory, time."""
+        used = [self.data.frames[s] for s in self.trials.used]
+        atoms = sum(f.n_atoms for f in used)
+        memory = min(self.ceiling, _SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        labels = sum(len({(f.group, kind) for f in used if kind in f.kinds}) for kind in KINDS)
+        by_memory = np.sqrt(memory / (8.0 * (labels + 5)))
+        by_time = np.sqrt(_OPERATIONS / (6.0 * atoms))
+        return int(min(0.9 * atoms, MOST_POINTS, by_memory, by_time))
+
+    def _tell_noise(self, made: Compressed, curve: Sequence[tuple[int, Judged]], noise: Noise) -> None:
+        """σ, and what the evidence thinks of them."""
+        points, judged = next(((n, j) for n, j in reversed(curve) if n <= _EVIDENCE_POINTS), curve[0])
+        part = made if points == curve[-1][0] else made.thinned(points)
+        likely = self.trials.evidence(part, judged.scales).scales
+        errors = Judged(Folds(part.prior_mm, part.fixed, part.folds).errors(likely), likely)
+        rival = scaled(Noise(), likely)
+        worse = 100.0 * float(np.expm1(errors.score - judged.score))
+        than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"
+        for kind in (k for k in KINDS if k in judged.errors):
+            theirs = f"{getattr(rival, kind):.2g}"
+            why = f"least errors of left-out frames; the evidence of {points} points takes {theirs}, {than}"
+            self._tell(f"sigma_{kind}", f"{getattr(noise, kind):.2g} {_UNITS[kind]}", why)

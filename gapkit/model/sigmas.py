@@ -1,0 +1,96 @@
+"""σ of the labels with which left-out frames are predicted best, and those of the largest evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gapkit.gp.compress import CompressedRows
+from gapkit.gp.folds import Folds, Scales
+from gapkit.gp.likelihood import Likelihood, Part
+from gapkit.gp.noise import Noise
+from gapkit.gp.optimum import maximized
+from gapkit.typing import KINDS, FloatArray, Kind
+
+_STEP = float(np.sqrt(10.0))
+_RANGE = 1e-3, 1e2  # of a factor of σ
+_SWEEPS = 4
+_MATTERS = 0.003  # relative gain of errors for which a step is taken
+
+
+def score_of(errors: Mapping[Kind, float]) -> float:
+    """Mean logarithm of the errors of all kinds of label."""
+    return float(np.mean(np.log(list(errors.values()))))
+
+
+def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
+    """Factors of σ with which the errors of left-out frames are smallest: steps of √10, all kinds together, then each.
+
+    The evidence is no guide here: where the sparse points are too few for the data it takes what they cannot say for
+    noise of the energies, of which there are few, and gives these away.
+    """
+    kinds = list(folds.errors(start))
+    best = {kind: start[kind] for kind in kinds}
+    found: dict[tuple[float, ...], float] = {}
+
+    def score(scales: Mapping[Kind, float]) -> float:
+        key = tuple(round(float(np.log(scales[kind])), 6) for kind in kinds)
+        if key not in found:
+            found[key] = score_of(folds.errors(scales))
+        return found[key]
+
+    alone: list[list[Kind]] = [[k] for k in ("energy", "stress") if k in kinds and len(kinds) > 1]
+    for _ in range(_SWEEPS):
+        before = best
+        for moved in [kinds, *alone]:
+            best = _climbed(score, best, moved)
+        if best == before:
+            break
+    return best
+
+
+def _climbed(
+    score: Callable[[Mapping[Kind, float]], float], best: dict[Kind, float], moved: Sequence[Kind]
+) -> dict[Kind, float]:
+    """The best factors on the line along which some kinds move together."""
+    for step in (1.0 / _STEP, _STEP):
+        while True:
+            tried = {kind: factor * (step if kind in moved else 1.0) for kind, factor in best.items()}
+            if not all(_RANGE[0] <= tried[kind] <= _RANGE[1] for kind in moved):
+                break
+            if score(tried) > score(best) - _MATTERS:
+                break
+            best = tried
+    return best
+
+
+class Probable(NamedTuple):
+    """The largest evidence: its logarithm, the factors of σ, and the number of labels."""
+
+    log_evidence: float
+    scales: dict[Kind, float]
+    n_rows: int
+
+
+def most_probable(
+    prior_mm: FloatArray, fixed: CompressedRows, parts: Mapping[Kind, Part], start: Scales, free: bool
+) -> Probable:
+    """The maximum of the evidence over σ of each kind, or the evidence at `start` where σ are not free."""
+    kinds = [kind for kind in KINDS if kind in parts]
+    n_rows = sum(part.n_rows for kind in kinds for part in parts[kind].rows)
+    likelihood = Likelihood([prior_mm], [parts[k] for k in kinds], Part([fixed], [1.0]))
+    first = [start[kind] for kind in kinds]
+    if not free:
+        found = likelihood.at(np.array(first), np.ones(1))
+        return Probable(found.log_evidence, dict(zip(kinds, first, strict=True)), n_rows)
+    best = maximized(likelihood, (first, [1.0]), ([1.0] * len(kinds), [1.0]), [False])
+    scales = {kind: float(sigma) for kind, sigma in zip(kinds, best.sigma_g, strict=True)}
+    return Probable(best.after.log_evidence, scales, n_rows)
+
+
+def scaled(noise: Noise, scales: Scales) -> Noise:
+    """A noise without groups, each kind times its factor; kinds without one keep theirs."""
+    sigma = {k: None if (s := getattr(noise, k)) is None else float(s * scales.get(k, 1.0)) for k in KINDS}
+    return Noise(sigma["energy"], sigma["forces"], sigma["stress"])

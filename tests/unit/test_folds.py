@@ -1,0 +1,116 @@
+"""Cross-validation from compressed rows: every fold as by a fit that never saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from gapkit import Noise
+from gapkit.atoms.neighbours import NeighbourList
+from gapkit.gp.compress import observations
+from gapkit.gp.design import frame_rows
+from gapkit.gp.folds import Folds
+from gapkit.gp.likelihood import Part
+from gapkit.model.fitting import compress, isolated_rows, sigma_of
+from gapkit.model.prepared import Prepared
+from gapkit.model.sigmas import best_scales, most_probable, scaled, score_of
+from gapkit.typing import KINDS, Kind
+from tests.samples import E0, cluster, crystal, fitted, model
+
+NOISE = Noise(0.01, 0.1, 0.1)
+"""σ that errors and factors are relative to."""
+STATE = fitted().state_
+"""Its sparse points are used; its weights are not."""
+
+
+def folds_of(split: list[Prepared]) -> tuple[Folds, list[dict[Kind, Part]]]:
+    found: list[dict[Kind, Part]] = []
+    for own in split:
+        rows = compress(own.frames, STATE.terms, own.known, NOISE, 1)
+        of_kind = {kind: [part for part in rows if part.key.kind == kind] for kind in KINDS}
+        found.append({k: Part(v, [sigma_of(NOISE, part.key) or 0.0 for part in v]) for k, v in of_kind.items() if v})
+    return Folds(STATE.prior_mm, isolated_rows(STATE.terms, STATE.species), found), found
+
+
+@pytest.fixture(scope="module")
+def split() -> list[Prepared]:
+    """Crystals and clusters in three folds."""
+    structures = [crystal(k) if k % 2 else cluster(k) for k in range(12)]
+    return [model(e0=E0).prepare(structures[k::3]) for k in range(3)]
+
+
+def rows_in_sigmas(own: Prepared, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and targets of one kind in units of σ, structure by structure."""
+    rows, targets = [], []
+    for frame, known in zip(own.frames, own.known, strict=True):
+        pairs = NeighbourList(STATE.reach).pairs(frame)
+        made = frame_rows(STATE.terms, pairs, frame.kinds)
+        for part in observations(frame, made, known.fixed, sorted(frame.kinds)):
+            if part.key.kind == kind:
+                sigma_n = (part.divisor_n * getattr(NOISE, kind))[:, None]
+                rows.append(part.rows_nm / sigma_n)
+                targets.append(part.y_n / sigma_n[:, 0])
+    return np.concatenate(rows), np.concatenate(targets)
+
+
+def honest(split: list[Prepared], scales: Mapping[Kind, float]) -> dict[Kind, float]:
+    """Errors of each fold by least squares on the rows of the others, one by one: geometric means over folds."""
+    m = len(STATE.prior_mm)
+    exact = isolated_rows(STATE.terms, STATE.species).factor_nm
+    found: dict[Kind, list[float]] = {kind: [] for kind in KINDS}
+    for k, own in enumerate(split):
+        a, b = [STATE.prior_mm, exact[:, :-1]], [np.zeros(m), exact[:, -1]]
+        for other in split[:k] + split[k + 1 :]:
+            for kind, scale in scales.items():
+                rows_nm, y_n = rows_in_sigmas(other, kind)
+                a.append(rows_nm / scale)
+                b.append(y_n / scale)
+        weights_m = np.linalg.lstsq(np.concatenate(a), np.concatenate(b), rcond=None)[0]
+        for kind in KINDS:
+            rows_nm, y_n = rows_in_sigmas(own, kind)
+            found[kind].append(float(np.sqrt(np.mean((rows_nm @ weights_m - y_n) ** 2))))
+    return {kind: float(np.exp(np.mean(np.log(values)))) for kind, values in found.items()}
+
+
+@pytest.mark.parametrize(
+    "scales", [{"energy": 1.0, "forces": 1.0, "stress": 1.0}, {"energy": 0.2, "forces": 3.0}], ids=["all", "no-stress"]
+)
+def test_errors_are_those_of_fits_without_the_fold(split: list[Prepared], scales: dict[Kind, float]) -> None:
+    errors, expected = folds_of(split)[0].errors(scales), honest(split, scales)
+    assert errors == pytest.approx(expected, rel=1e-6)
+    # sabotage: errors of the fit to everything are smaller, so what is left out matters
+    twice = folds_of([split[0], split[0]])[0].errors(scales)
+    assert twice["forces"] < 0.9 * errors["forces"]
+
+
+def test_the_best_factors_are_no_worse_than_their_neighbours(split: list[Prepared]) -> None:
+    folds = folds_of(split)[0]
+    start: dict[Kind, float] = {"energy": 100.0, "forces": 100.0, "stress": 100.0}
+    best = best_scales(folds, start)
+    least = score_of(folds.errors(best))
+    assert least < score_of(folds.errors(start)) - 0.1
+    for kind in ("energy", "stress"):
+        for step in (10**0.5, 10**-0.5):
+            assert score_of(folds.errors({**best, kind: best[kind] * step})) > least - 0.003
+
+
+def test_the_largest_evidence_has_the_smaller_evidence_around_it(split: list[Prepared]) -> None:
+    _, rows = folds_of(split)
+    parts = {kind: Part([r for own in rows for r in own[kind].rows], [s for own in rows for s in own[kind].sigmas])
+             for kind in KINDS}  # fmt: skip
+    fixed = isolated_rows(STATE.terms, STATE.species)
+    start: dict[Kind, float] = {"energy": 1.0, "forces": 1.0, "stress": 1.0}
+    top = most_probable(STATE.prior_mm, fixed, parts, start, free=True)
+    assert top.n_rows == sum(part.n_rows for own in rows for p in own.values() for part in p.rows)
+    for kind in KINDS:
+        for step in (1.2, 1 / 1.2):
+            near = {**top.scales, kind: top.scales[kind] * step}
+            # a factor of 1.2 moves the prior of width log 100 by little
+            assert most_probable(STATE.prior_mm, fixed, parts, near, free=False).log_evidence < top.log_evidence + 0.02
+
+
+def test_scaled_noise() -> None:
+    noise = scaled(Noise(0.001, None, 0.02), {"energy": 3.0, "forces": 5.0})
+    assert (noise.energy, noise.forces, noise.stress) == (pytest.approx(0.003), None, 0.02)
