@@ -19,6 +19,8 @@ NET: Final = 0.02
 NET_SHARE: Final = 0.05
 """… and its share of what forces of that size and random direction would sum to."""
 _LEAST: Final = 8  # pairs from which something is concluded
+_LEAST_OWN: Final = 3  # the same of one frame
+_NEAR: Final = 0.2  # Å, displacement in pairs that may condemn a single frame: methyl groups turn beyond it
 _OFF: Final = 0.12  # of the slope of ΔE against the work of the forces
 _FITS: Final = 0.35  # share of the residual that another factor must leave
 _UNLIKE: Final = 0.3  # residual over harmonic energy; correct forces of all sets that were looked at have 0.01 to 0.06
@@ -93,7 +95,9 @@ def _whole_group(table: Table, group: str, members: list[int], own: Pairs) -> Fi
 
 
 def _per_harmonic(own: Pairs) -> FloatArray:
-    return np.abs(own.energy_p - own.work_p) / np.maximum(own.harmonic_p, 1e-4)
+    """What the work misses over the harmonic energy, which is at least half of what is usual for that displacement."""
+    usual = typical(own.harmonic_p) * (own.shift_p / max(typical(own.shift_p), 1e-9)) ** 2  # turns about soft bonds
+    return np.abs(own.energy_p - own.work_p) / np.maximum(np.maximum(own.harmonic_p, 0.5 * usual), 1e-4)
 
 
 def _mean_size(table: Table, own: Pairs) -> float:
@@ -102,7 +106,9 @@ def _mean_size(table: Table, own: Pairs) -> float:
 
 def _single(table: Table, own: Pairs) -> tuple[list[int], str]:
     """Frames of which nearly all pairs miss by much more than the others."""
-    own = own.keep(own.harmonic_p > 0.5 * float(np.median(own.harmonic_p)))  # no turns about soft bonds
+    own = own.keep(own.shift_p < _NEAR)
+    if not len(own):
+        return [], ""
     odd_p, miss_p = _per_harmonic(own), np.abs(own.energy_p - own.work_p)
     usual = max(_UNLIKE, _TIMES * float(np.quantile(odd_p, 0.25)))
     members = np.unique(np.concatenate([own.i_p, own.j_p]))
@@ -112,7 +118,7 @@ def _single(table: Table, own: Pairs) -> tuple[list[int], str]:
         worst: tuple[float, int, float] = (0.0, -1, 0.0)
         for s in members:
             mine = active & ((own.i_p == s) | (own.j_p == s))
-            if mine.sum() < 2:
+            if mine.sum() < _LEAST_OWN:
                 continue
             miss = float(np.median(miss_p[mine])) / float(table.n_atoms_s[s])
             if float(np.quantile(odd_p[mine], 0.25)) > usual and miss > _SMALL:

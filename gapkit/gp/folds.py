@@ -15,6 +15,8 @@ from gapkit.typing import KINDS, FloatArray, Kind
 
 Scales = Mapping[Kind, float]
 
+_EXACT = 1e-12  # labels that are no function of anything
+
 
 class Folds:
     """The data in parts, each of which is left out once.
@@ -31,23 +33,29 @@ class Folds:
 
     def __init__(self, prior_mm: FloatArray, fixed: CompressedRows, folds: Sequence[Mapping[Kind, Part]]) -> None:
         self._prior_mm, self._fixed_nm = prior_mm, fixed.factor_nm
-        self._own = [{kind: _Rows(*part.folded()[:2]) for kind, part in fold.items()} for fold in folds]
-        self._others = [_merged([own for j, own in enumerate(self._own) if j != k]) for k in range(len(self._own))]
+        self._own = [{kind: _by_group(part) for kind, part in fold.items()} for fold in folds]
+        whole = [{kind: _merged(rows) for kind, rows in fold.items()} for fold in self._own]
+        self._others = [_all_but(whole, k) for k in range(len(whole))]
 
     def errors(self, scales: Scales) -> dict[Kind, float]:
-        """Root mean square errors in units of σ, each fold by the fit to the others: geometric mean over folds.
+        """Errors in units of σ, each fold by the fit to the others.
+
+        Root mean squares of each config_type in each fold, and of these the mean, in which every label weighs the same:
+        near the mean absolute error, so that a few frames of large errors do not decide alone.
 
         Parameters
         ----------
         scales
             Factor of σ for each kind; kinds that are absent are not fitted.
         """
-        logs: dict[Kind, list[float]] = {kind: [] for kind in KINDS}
+        total: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
+        count = dict.fromkeys(KINDS, 0)
         for own, others in zip(self._own, self._others, strict=True):
             weights_m = self._weights(others, scales)
-            for kind, rows in own.items():
-                logs[kind].append(np.log(max(rows.rms(weights_m), 1e-12)))  # labels that are exact
-        return {kind: float(np.exp(np.mean(found))) for kind, found in logs.items() if found}
+            for kind, groups in own.items():
+                total[kind] += sum(rows.n_rows * rows.rms(weights_m) for rows in groups)
+                count[kind] += sum(rows.n_rows for rows in groups)
+        return {kind: max(total[kind] / count[kind], _EXACT) for kind in KINDS if count[kind]}
 
     def _weights(self, rows: Mapping[Kind, _Rows], scales: Scales) -> FloatArray:
         """Weights of the fit to these rows."""
@@ -71,13 +79,23 @@ class _Rows:
         return float(np.sqrt(residual_n @ residual_n / self.n_rows))
 
 
-def _merged(folds: Sequence[Mapping[Kind, _Rows]]) -> dict[Kind, _Rows]:
-    """All rows of several folds, by kind."""
-    made: dict[Kind, _Rows] = {}
-    for kind in KINDS:
-        rows = [fold[kind] for fold in folds if kind in fold]
-        if rows:
-            factor_nm = np.concatenate([r.factor_nm for r in rows])
-            short = len(factor_nm) <= factor_nm.shape[1]
-            made[kind] = _Rows(factor_nm if short else qr_triangle(factor_nm), sum(r.n_rows for r in rows))
-    return made
+def _by_group(part: Part) -> list[_Rows]:
+    """The rows of each config_type."""
+    groups = sorted({rows.key.group for rows in part.rows})
+    both = list(zip(part.rows, part.sigmas, strict=True))
+    each = [[(rows, sigma) for rows, sigma in both if rows.key.group == group] for group in groups]
+    return [_Rows(*Part([rows for rows, _ in own], [sigma for _, sigma in own]).folded()[:2]) for own in each]
+
+
+def _merged(parts: Sequence[_Rows]) -> _Rows:
+    """Several sets of rows as one."""
+    factor_nm = np.concatenate([rows.factor_nm for rows in parts])
+    short = len(factor_nm) <= factor_nm.shape[1]
+    return _Rows(factor_nm if short else qr_triangle(factor_nm), sum(rows.n_rows for rows in parts))
+
+
+def _all_but(folds: Sequence[Mapping[Kind, _Rows]], left_out: int) -> dict[Kind, _Rows]:
+    """All rows but those of one fold, by kind."""
+    others = [fold for k, fold in enumerate(folds) if k != left_out]
+    present = {kind for fold in others for kind in fold}
+    return {kind: _merged([fold[kind] for fold in others if kind in fold]) for kind in KINDS if kind in present}

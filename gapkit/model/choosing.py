@@ -11,21 +11,20 @@ import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from gapkit.errors import DataError
-from gapkit.gp.folds import Folds
+from gapkit.gp.folds import Folds, Scales
 from gapkit.gp.noise import Noise
 from gapkit.model.defaults import default_terms, distances, first_sparse, shared, soap_of
 from gapkit.model.prepared import Prepared
 from gapkit.model.sigmas import scaled
 from gapkit.model.terms import Term, species_of
 from gapkit.model.trials import Compressed, Judged, Trials
-from gapkit.typing import KINDS
+from gapkit.typing import KINDS, Kind
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +32,15 @@ FEWEST_FRAMES = 16
 """Labelled frames below which left-out frames say too little: settings come from the structures alone."""
 WORTH = 0.02
 """Log evidence per label for which a longer cutoff or triplets are taken: as much as errors that are 2 % smaller."""
-DOUBLING = 0.06
+DOUBLING = 0.05
 """Relative gain of errors of left-out frames for which the number of sparse points is doubled."""
 MOST_POINTS = 10_000
-_TRIAL_ATOMS, _TRIAL_FRAMES = 2000, 24  # of the part of the data on which terms compete
+_FADING = 0.7  # gain of a doubling over that of the last one
+_TRIAL_ATOMS, _TRIAL_FRAMES = 1500, 20  # of the part of the data on which terms compete
 _TRIAL_POINTS = 200, 100  # sparse points of a trial, and those that each element adds
 _GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
-_CURVE_POINTS = 2000  # most sparse points of the fit from which the curve of errors comes
+_STEPS = 12  # towards the largest evidence of a trial
+_CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of errors comes
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
 _OPERATIONS = 1e14  # of the rows of the final fit: half an hour
 _SHARE = 0.5  # of the machine's memory
@@ -137,6 +138,7 @@ class _Search:
     bar: Any
     choices: list[Choice] = field(default_factory=list)
     seen: dict[tuple[float, float, bool], float] = field(default_factory=dict)
+    scales: Scales | None = None
 
     def run(self) -> Chosen:
         """Terms, then their number of sparse points and σ."""
@@ -164,7 +166,8 @@ class _Search:
             n_sparse = shared(min(n, sum(f.n_atoms for f in frames)), frames)
             options = {"r_cut": r_cut, "m": m, "triplet": triplet, "n_sparse": n_sparse}
             made = self.trials.compressed(default_terms(frames, **{**self.given, **options}), self._part, folds=False)
-            found = self.trials.evidence(made)
+            found = self.trials.evidence(made, self.scales, steps=_STEPS)
+            self.scales = found.scales
             self.seen[key] = found.log_evidence / found.n_rows
             self.bar.update()
         return self.seen[key]
@@ -173,7 +176,8 @@ class _Search:
         """Cutoff, exponent of the weight, and whether there is a three-body term."""
         fixed = "r_cut" in self.given
         first = float(self.given["r_cut"]) if fixed else distances(self.data.frames).radius
-        each = {m: first if fixed else self._cutoff(first, m) for m in (1.0, 2.0)}
+        each = {1.0: first if fixed else self._cutoff(first, 1.0)}
+        each[2.0] = each[1.0] if fixed else self._cutoff(each[1.0], 2.0)
         m = max(each, key=lambda m: self._judge(each[m], m, False))
         r_cut, other = each[m], 3.0 - m
         plain, with_triplets = self._judge(r_cut, m, False), self._judge(r_cut, m, True)
@@ -190,14 +194,14 @@ class _Search:
     def _cutoff(self, first: float, m: float) -> float:
         """The cutoff, from the first one in steps of a quarter, as long as the evidence gains enough."""
         r_cut = first
-        while True:
-            longer = round(r_cut * _GROWTH, 1)
-            if longer > _CUTOFFS[1] or self._judge(longer, m, False) < self._judge(r_cut, m, False) + WORTH:
+        while (longer := round(r_cut * _GROWTH, 1)) <= _CUTOFFS[1]:
+            if self._judge(longer, m, False) < self._judge(r_cut, m, False) + WORTH:
                 break
             r_cut = longer
-        while r_cut <= first:
-            shorter = round(r_cut / _GROWTH, 1)
-            if shorter < _CUTOFFS[0] or self._judge(shorter, m, False) < self._judge(r_cut, m, False):
+        if r_cut > first or m > 1.0:  # a steeper weight shortens the reach by itself
+            return r_cut
+        while (shorter := round(r_cut / _GROWTH, 1)) >= _CUTOFFS[0]:
+            if self._judge(shorter, m, False) < self._judge(r_cut, m, False):
                 break
             r_cut = shorter
         return r_cut
@@ -205,17 +209,20 @@ class _Search:
     def _sized(self, shape: Mapping[str, Any], wanted: Any) -> tuple[Any, Noise]:
         """Number of sparse points and σ, from the errors of left-out frames."""
         frames = self.data.frames
-        first = first_sparse(frames) if wanted is None else wanted
+        usual = first_sparse(frames)
+        first = max(usual // 2, min(usual, _EVIDENCE_POINTS)) if wanted is None else wanted
         n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
         terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n if wanted else shared(n, frames)})
         made = self.trials.compressed(terms, self.trials.used, folds=True)
         self.bar.update()
         curve = self._curve(made)
         judged = curve[-1][1]
-        gains = [a[1].score - b[1].score for a, b in pairwise(curve)]
         scales = judged.scales
-        if wanted is None:
-            wanted, shrinking = self._points(curve, gains)
+        if wanted is None and curve[-1][0] < 0.99 * n:  # there are no more distinct environments
+            wanted = curve[-1][0]
+            self._tell("n_sparse", str(wanted), "all environments that are distinct")
+        elif wanted is None:
+            wanted, shrinking = self._points(curve)
             scales = {kind: scale * shrinking for kind, scale in scales.items()}
         noise = self.noise
         if noise is None:
@@ -225,30 +232,29 @@ class _Search:
 
     def _curve(self, made: Compressed) -> list[tuple[int, Judged]]:
         """Errors of left-out frames with a quarter, a half and all of the sparse points."""
-        n = max(term.n_columns for term in made.terms)
+        n = made.terms[-1].n_columns  # of SOAP
         curve: list[tuple[int, Judged]] = []
         for points in sorted({max(n // 4, 1), max(n // 2, 1), n}):
             part = made if points == n else made.thinned(points)
             folds = Folds(part.prior_mm, part.fixed, part.folds)
             curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
+            _log.info("%d sparse points: errors in units of σ %s with σ times %s", points, *vars(curve[-1][1]).values())
             self.bar.update()
         return curve
 
-    def _points(self, curve: Sequence[tuple[int, Judged]], gains: Sequence[float]) -> tuple[int, float]:
-        """Number of sparse points, and the factor by which errors are expected to fall on the way to it.
-
-        Every doubling is taken to gain less than the last one by the same factor, as it did at the end of the curve.
-        """
-        points, gain, shrinking = curve[-1][0], gains[-1], 1.0
-        fading = float(np.clip(gain / gains[0], 0.5, 1.0)) if len(gains) > 1 and gains[0] > 0.0 else 0.7
-        most = self._most_points()
-        told = f"errors of left-out frames fall by {100 * gain:.0f} % from {curve[-2][0]} to {points} points"
-        while gain * fading >= DOUBLING and points < most:
-            gain *= fading
+    def _points(self, curve: Sequence[tuple[int, Judged]]) -> tuple[int, float]:
+        """Number of sparse points, and the factor by which errors are expected to fall on the way to it."""
+        (half, before), (points, last) = curve[-2:]
+        kinds: list[Kind] = ["forces"] if "forces" in last.errors else list(last.errors)  # of which there are most
+        gain = float(np.mean([np.log(before.errors[kind] / last.errors[kind]) for kind in kinds]))
+        shrinking, most = 1.0, self._most_points()
+        told = f"errors of {' and '.join(kinds)} of left-out frames fall by {100 * gain:.0f} % from {half} to {points}"
+        while gain * _FADING >= DOUBLING and points < most:
+            gain *= _FADING
             step = min(2.0, most / points)
             points, shrinking = round(points * step), shrinking * float(np.exp(-gain * np.log2(step)))
-        limit = " (the most for these data and this machine)" if points == most else ""
-        self._tell("n_sparse", str(points), f"{told}; doubled while that is over {100 * DOUBLING:.0f} %{limit}")
+        limit = "; the most for these data and this machine" if points == most else ""
+        self._tell("n_sparse", str(points), f"{told}, doubled while it is worth {100 * DOUBLING:.0f} %{limit}")
         return points, shrinking
 
     def _most_points(self) -> int:

@@ -131,6 +131,7 @@ class GAP(Fitted):
         DataError, SpeciesError, ConfigError
             With the frame, the atom and the fix.
         """
+        checked_noise(self.noise)  # before the work begins
         data = frames if isinstance(frames, Prepared) else self.prepare(frames)
         terms, noise = self.terms, self.noise
         if terms is None:

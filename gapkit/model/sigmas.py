@@ -17,6 +17,7 @@ from gapkit.typing import KINDS, FloatArray, Kind
 _STEP = float(np.sqrt(10.0))
 _RANGE = 1e-3, 1e2  # of a factor of σ
 _SWEEPS = 4
+_NEAR = 0.03  # of a logarithm
 _MATTERS = 0.003  # relative gain of errors for which a step is taken
 
 
@@ -75,19 +76,25 @@ class Probable(NamedTuple):
 
 
 def most_probable(
-    prior_mm: FloatArray, fixed: CompressedRows, parts: Mapping[Kind, Part], start: Scales, free: bool
+    prior_mm: FloatArray, fixed: CompressedRows, parts: Mapping[Kind, Part], start: Scales, steps: int | None = None
 ) -> Probable:
-    """The maximum of the evidence over σ of each kind, or the evidence at `start` where σ are not free."""
+    """The maximum of the evidence over σ of each kind; with `steps`, so many fixed-point steps from `start`."""
     kinds = [kind for kind in KINDS if kind in parts]
     n_rows = sum(part.n_rows for kind in kinds for part in parts[kind].rows)
     likelihood = Likelihood([prior_mm], [parts[k] for k in kinds], Part([fixed], [1.0]))
-    first = [start[kind] for kind in kinds]
-    if not free:
-        found = likelihood.at(np.array(first), np.ones(1))
-        return Probable(found.log_evidence, dict(zip(kinds, first, strict=True)), n_rows)
-    best = maximized(likelihood, (first, [1.0]), ([1.0] * len(kinds), [1.0]), [False])
-    scales = {kind: float(sigma) for kind, sigma in zip(kinds, best.sigma_g, strict=True)}
-    return Probable(best.after.log_evidence, scales, n_rows)
+    if steps is None:
+        best = maximized(likelihood, ([start[k] for k in kinds], [1.0]), ([1.0] * len(kinds), [1.0]), [False])
+        sigma_g, found = best.sigma_g, best.after
+    else:
+        sigma_g = np.array([start[kind] for kind in kinds])
+        found = likelihood.at(sigma_g, np.ones(1))
+        for _ in range(steps):
+            if np.abs(np.log(found.sigma_steps)).max() < _NEAR:
+                break
+            sigma_g = sigma_g * found.sigma_steps
+            found = likelihood.at(sigma_g, np.ones(1))
+    scales = {kind: float(sigma) for kind, sigma in zip(kinds, sigma_g, strict=True)}
+    return Probable(found.log_evidence, scales, n_rows)
 
 
 def scaled(noise: Noise, scales: Scales) -> Noise:

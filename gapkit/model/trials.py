@@ -131,7 +131,9 @@ class Trials:
         """Rows of some structures, with sparse points among them; with `folds`, those of each fold by themselves."""
         frames, known = [self._data.frames[s] for s in part], [self._data.known[s] for s in part]
         random, pool = np.random.default_rng(0), pool_bytes(self._ceiling)
-        fitted = [term.choose(name_of(term, k), frames, random, pool, self._n_jobs) for k, term in enumerate(terms)]
+        with warnings.catch_warnings():  # of fewer distinct environments than points
+            warnings.simplefilter("ignore", GapkitWarning)
+            fitted = [term.choose(name_of(term, k), frames, random, pool, self._n_jobs) for k, term in enumerate(terms)]
 
         def rows_of(own: Sequence[int]) -> list[CompressedRows]:
             structures, theirs = [frames[s] for s in own], [known[s] for s in own]
@@ -163,10 +165,11 @@ class Trials:
             scales = best_scales(folds, scales)
         return Judged(folds.errors(scales), scales)
 
-    def evidence(self, made: Compressed, start: Scales | None = None) -> Probable:
-        """The evidence at its maximum over σ if these are free."""
+    def evidence(self, made: Compressed, start: Scales | None = None, *, steps: int | None = None) -> Probable:
+        """The evidence at its maximum over σ if these are free; with `steps`, after so many fixed-point steps."""
         first = start or dict.fromkeys(KINDS, 1.0)
-        return most_probable(made.prior_mm, made.fixed, made.parts, first, self._free)
+        return most_probable(made.prior_mm, made.fixed, made.parts, first, steps if self._free else 0)
+
 
 def _by_kind(rows: Sequence[CompressedRows], noise: Noise) -> dict[Kind, Part]:
     """Rows of each kind of label, with their σ."""

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from tqdm import tqdm
 
-from gapkit import GAP, ConfigError, GapkitWarning, NotFittedError, SoapTerm
+from gapkit import GAP, ConfigError, GapkitWarning, SoapTerm
 from gapkit._check import generator, whole
 from gapkit.errors import nearest
 from gapkit.tuning.figure import save_similarity
@@ -73,6 +73,8 @@ def element_similarity(model: GAP) -> Embedding:
     NotFittedError, ConfigError
     """
     if not hasattr(model, "state_"):
+        from gapkit import NotFittedError  # slow to load
+
         raise NotFittedError("this GAP has not been fitted", fix="call fit(frames), or look at the terms themselves")
     state = model.state_
     for settings, term in zip(state.settings, state.terms, strict=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gapkit import GAP, DataError, GapkitWarning
-from gapkit.tuning.space import Settings, Space
+from gapkit.tuning.space import Settings, Space, in_words
 from gapkit.typing import Kind
 from gapkit.units import GPA
 
@@ -136,7 +136,8 @@ class Bench:
         try:
             errors = model.leave_one_out_errors(self.data, self.together)
         except DataError as error:  # H is I to rounding
-            warnings.warn(f"{error.what}: settings are left aside. Fix: {error.fix}.", GapkitWarning, stacklevel=2)
+            what = f"{in_words(settings)} is left aside: {error.what[0].lower()}{error.what[1:]}."
+            warnings.warn(f"{what} Fix: {error.fix}.", GapkitWarning, stacklevel=2)
             errors = {}
         return Trial(
             settings=dict(settings),

@@ -182,7 +182,8 @@ def tune(
         for them, judged by the first fit; else one dimension after the other, from the start, each at the best value of
         the others, until nothing changes. Without a space and a budget: one dimension after the other.
     model
-        To start from; not changed. None: `GAP()`, whose terms follow from the data.
+        To start from; not changed. None: a pair and a SOAP term by rule, from distances and numbers in the data. To
+        start from what a fit of `GAP()` has chosen, give ``GAP(fitted.state_.settings, fitted.state_.noise)``.
     score
         What the best settings are chosen by, see `Trial.score`.
     leave

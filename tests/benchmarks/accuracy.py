@@ -19,11 +19,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from accuracy_copies import unseen
 from accuracy_recipes import RECIPES, Recipe
 from ase import Atoms
 
 from gapkit import GAP, ZBL, Cohesion, GapkitWarning, evaluate, read_frames
+from gapkit.datasets import copies
 
 COLUMNS = ("set", "test", "energy", "published", "forces", "published", "M", "fit (s)", "peak (GB)")
 BASELINES = (ZBL(), Cohesion())
@@ -55,7 +55,8 @@ def measure(name: str, recipe: Recipe, data: Path) -> None:
     for test, published in recipe.tests.items():
         queries = read_frames(data / name / f"{test}.xyz")
         rows = {f"{test} ({recipe.measure})": queries}
-        new = unseen(frames, queries) if queries[0].pbc.any() else range(len(queries))
+        seen = copies(frames, queries) if queries[0].pbc.any() else {}
+        new = [s for s in range(len(queries)) if s not in seen]
         if len(new) < len(queries):
             rows[f"{test}, the {len(new)} of {len(queries)} that are no copies"] = [queries[s] for s in new]
         for label, some in rows.items():

@@ -26,7 +26,9 @@ def test_short_bonds() -> None:
     assert "Cu-Cu of 0.90 Å (in train 3)" in found.what
     assert "units of lengths" in found.fix
     meant = near.copy()
-    meant.calc = SinglePointCalculator(meant, energy=40.0, forces=np.array([[-80.0, 0, 0], [80.0, 0, 0], [0.0] * 3, [0.0] * 3]))
+    meant.calc = SinglePointCalculator(
+        meant, energy=40.0, forces=np.array([[-80.0, 0, 0], [80.0, 0, 0], [0.0] * 3, [0.0] * 3])
+    )
     report = check_frames([*CELLS[:3], meant, *CELLS[4:]])
     assert report.by_rule("short-bond")[0].severity == "warning"
 

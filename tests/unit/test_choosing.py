@@ -1,0 +1,137 @@
+"""Settings that are chosen by the evidence and by errors of left-out frames when the user gives none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gapkit import GAP, Noise, SoapTerm, TripletTerm
+from gapkit.model import choosing
+from gapkit.model.choosing import GIVEN, Chosen, _Search, choose
+from gapkit.model.defaults import soap_of
+from gapkit.model.prepared import Prepared
+from gapkit.model.trials import Judged
+from tests.samples import E0, cluster, crystal
+
+SMALL = {"n_max": 3, "l_max": 2}
+"""Settings that make the trials quick; they are given, so they are not chosen."""
+
+
+def data(n: int = 20, **changes: Any) -> Prepared:
+    """Crystals and clusters of silicon, energies of the Morse potential."""
+    structures = [crystal(k, **changes) if k % 2 else cluster(k, "Si6", **changes) for k in range(n)]
+    return GAP(e0=E0).prepare(structures)
+
+
+def chosen(given: dict[str, Any], noise: Noise | None = None, n: int = 20, **changes: Any) -> Chosen:
+    return choose(data(n, **changes), {**SMALL, **given}, noise, n_jobs=1, ceiling=float("inf"))
+
+
+@pytest.fixture(scope="module")
+def found() -> Chosen:
+    return chosen({})
+
+
+def reasons(found: Chosen) -> dict[str, str]:
+    return {choice.name: choice.why for choice in found.choices}
+
+
+def test_every_setting_has_a_reason(found: Chosen) -> None:
+    names = {"terms", "r_cut", "weight", "n_sparse", "sigma", "n_max", "l_max", "zeta"}
+    sigmas = {"sigma_energy", "sigma_forces", "sigma_stress"}
+    assert set(reasons(found)) == names | sigmas
+    assert len(found.choices) == len(reasons(found))
+    assert all(choice.value and choice.why for choice in found.choices)
+    assert "log evidence per label" in reasons(found)["r_cut"]
+    assert "left-out frames" in reasons(found)["sigma_forces"]
+    assert reasons(found)["n_max"] == reasons(found)["l_max"] == GIVEN
+
+
+def test_what_was_chosen_is_what_was_said(found: Chosen) -> None:
+    values = {choice.name: choice.value for choice in found.choices}
+    soap = soap_of(found.terms)
+    assert values["r_cut"] == f"{soap.soap['r_cut']:g} Å"
+    assert values["weight"].endswith(f"m {soap.soap['weighting']['m']:g}")
+    assert ("triplet" in values["terms"]) == any(isinstance(term, TripletTerm) for term in found.terms)
+    assert found.noise is not None
+    assert values["sigma_forces"] == f"{found.noise.forces:.2g} eV/Å"
+
+
+def test_the_same_data_give_the_same_choices(found: Chosen) -> None:
+    again = chosen({})
+    assert again.choices == found.choices
+    assert repr(again.terms) == repr(found.terms)
+
+
+def test_given_settings_are_not_chosen() -> None:
+    noise = Noise(0.01, 0.2, None)
+    made = chosen({"r_cut": 4.3, "n_sparse": 9, "zeta": 2}, noise)
+    soap = soap_of(made.terms)
+    assert (soap.soap["r_cut"], soap.n_sparse, soap.zeta) == (4.3, 9, 2)
+    assert made.noise is noise
+    assert {reasons(made)[name] for name in ("r_cut", "n_sparse", "zeta")} == {GIVEN}
+    assert not any(name.startswith("sigma_") for name in reasons(made))
+
+
+def test_number_of_points_and_sigma_are_found_apart() -> None:
+    assert chosen({"n_sparse": 9}).noise is not None
+    made = chosen({}, Noise(0.01, 0.2, 0.2))
+    assert made.noise.forces == 0.2
+    assert soap_of(made.terms).n_sparse != 9
+
+
+def test_few_frames_are_settled_by_rule() -> None:
+    made = chosen({}, n=choosing.FEWEST_FRAMES - 1)
+    assert made.noise is None
+    assert "fewer than 16" in reasons(made)["terms"]
+    assert [type(term).__name__ for term in made.terms] == ["PairTerm", "SoapTerm"]
+
+
+def test_energies_alone_will_do() -> None:
+    made = chosen({}, kinds=("energy",))
+    assert made.noise is not None
+    assert "sigma_forces" not in reasons(made)
+
+
+@pytest.mark.parametrize(
+    ("scores", "most", "expected"),
+    [
+        ((0.0, -0.55), 10**6, 16_000),  # 55 %, then 39, 27, 19, 13, the cap
+        ((0.0, -0.07), 10**6, 1000),  # 7, then 4.9 %: no more
+        ((0.0, -0.14), 10**6, 4000),  # 14, then 9.8, 6.9, 4.8 %
+        ((0.0, -0.55), 3000, 3000),
+        ((0.0, 0.05), 10**6, 1000),  # no gain at all
+    ],
+)
+def test_points_are_doubled_while_it_pays(
+    monkeypatch: pytest.MonkeyPatch, scores: tuple[float, ...], most: int, expected: int
+) -> None:
+    monkeypatch.setattr(_Search, "_most_points", lambda self: min(most, 16_000))
+    search = _Search(data(2), {}, None, None, float("inf"), None)  # type: ignore[arg-type]
+    curve = [(n, Judged({"forces": float(np.exp(s))}, {})) for n, s in zip((500, 1000), scores, strict=True)]
+    points, shrinking = search._points(curve)
+    assert points == expected
+    # σ shrink as the errors are expected to
+    assert (shrinking == 1.0) == (points == 1000)
+    assert 0.3 < shrinking <= 1.0
+
+
+def test_a_tight_ceiling_limits_the_points() -> None:
+    search = _Search(data(20), {}, None, None, 1e6, None)  # type: ignore[arg-type]
+    search.trials = choosing.Trials(search.data, Noise(), True, 1, 1e6)
+    assert search._most_points() == 72  # nine tenths of the 80 atoms
+    search.ceiling = 8.0 * 50**2 * 8  # three kinds and five more factors of 50 points
+    assert search._most_points() == 50
+
+
+def test_fit_uses_the_choices() -> None:
+    structures = [crystal(k) if k % 2 else cluster(k, "Si6") for k in range(20)]
+    model = GAP(e0=E0).fit(structures)
+    assert model.terms is None
+    assert model.noise is None
+    soap = soap_of(model.state_.settings)
+    assert isinstance(soap, SoapTerm)
+    assert model.state_.noise.forces != Noise().forces * model.state_.noise.energy / 0.001  # no common factor
+    assert np.abs(model.predict(structures[1]).forces - structures[1].get_forces()).max() < 0.2
