@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +21,6 @@ from gapkit.gp.folds import Folds, Scales
 from gapkit.gp.noise import Noise
 from gapkit.model.defaults import default_terms, distances, first_sparse, shared, soap_of
 from gapkit.model.prepared import Prepared
-from gapkit.model.sigmas import scaled
 from gapkit.model.terms import Term, species_of
 from gapkit.model.trials import Compressed, Judged, Trials
 from gapkit.typing import KINDS, Kind
@@ -30,16 +29,17 @@ _log = logging.getLogger(__name__)
 
 FEWEST_FRAMES = 16
 """Labelled frames below which left-out frames say too little: settings come from the structures alone."""
-WORTH = 0.02
-"""Log evidence per label for which a longer cutoff or triplets are taken: as much as errors that are 2 % smaller."""
-DOUBLING = 0.05
+WORTH = 0.01
+"""Log evidence per label that matters: as much as errors that are 1 % smaller."""
+DOUBLING = 0.04
 """Relative gain of errors of left-out frames for which the number of sparse points is doubled."""
 MOST_POINTS = 10_000
 _FADING = 0.7  # gain of a doubling over that of the last one
-_TRIAL_ATOMS, _TRIAL_FRAMES = 1500, 20  # of the part of the data on which terms compete
-_TRIAL_POINTS = 200, 100  # sparse points of a trial, and those that each element adds
+_TRIAL_ATOMS, _TRIAL_FRAMES = 1200, 20  # of the part of the data on which terms compete
+_TRIAL_POINTS = 300, 100  # sparse points of a trial, and those that each element adds
+_AHEAD = 0.5  # what more points would still gain, over the gain of the last doubling
 _GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
-_STEPS = 12  # towards the largest evidence of a trial
+_STEPS = 8  # towards the largest evidence of a trial
 _CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of errors comes
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
 _OPERATIONS = 1e14  # of the rows of the final fit: half an hour
@@ -122,8 +122,24 @@ def _of_soap(terms: Sequence[Any], given: Mapping[str, Any], told: Collection[st
         value = soap.soap.get(name, getattr(soap, name, None))
         unit = " Å" if name in ("r_cut", "sigma") else ""
         if name not in told:
+            value = f"{value:g}" if isinstance(value, (int, float)) else str(value)
             choices.append(Choice(name, f"{value}{unit}", GIVEN if name in given else _RULES.get(name, DEFAULT)))
     return choices
+
+
+class _Trial(NamedTuple):
+    """Log evidence per label of a small fit, σ near its maximum, and what more sparse points would add."""
+
+    log_evidence: float
+    more: float
+
+    @property
+    def ahead(self) -> float:
+        """As with more sparse points: what reaches farther needs more of them, and would lose with few."""
+        return self.log_evidence + self.more
+
+    def __str__(self) -> str:
+        return f"{self.log_evidence:.3f}"
 
 
 @dataclass(eq=False)
@@ -137,7 +153,7 @@ class _Search:
     ceiling: float
     bar: Any
     choices: list[Choice] = field(default_factory=list)
-    seen: dict[tuple[float, float, bool], float] = field(default_factory=dict)
+    seen: dict[tuple[float, float, bool], _Trial] = field(default_factory=dict)
     scales: Scales | None = None
 
     def run(self) -> Chosen:
@@ -157,8 +173,8 @@ class _Search:
         self.choices.append(Choice(name, value, why))
         _log.info("%s: %s (%s)", name, value, why)
 
-    def _judge(self, r_cut: float, m: float, triplet: bool) -> float:
-        """Log evidence per label of a small fit to a part of the data, σ at its maximum."""
+    def _judge(self, r_cut: float, m: float, triplet: bool) -> _Trial:
+        """A small fit to a part of the data."""
         key = (r_cut, m, triplet)
         if key not in self.seen:
             frames = [self.data.frames[s] for s in self._part]
@@ -166,10 +182,12 @@ class _Search:
             n_sparse = shared(min(n, sum(f.n_atoms for f in frames)), frames)
             options = {"r_cut": r_cut, "m": m, "triplet": triplet, "n_sparse": n_sparse}
             made = self.trials.compressed(default_terms(frames, **{**self.given, **options}), self._part, folds=False)
-            found = self.trials.evidence(made, self.scales, steps=_STEPS)
-            self.scales = found.scales
-            self.seen[key] = found.log_evidence / found.n_rows
+            half = self.trials.evidence(made.thinned(made.terms[-1].n_columns // 2), self.scales, steps=_STEPS)
+            full = self.trials.evidence(made, half.scales, steps=_STEPS)
+            self.scales, gain = full.scales, full.log_evidence - half.log_evidence
+            self.seen[key] = _Trial(full.log_evidence / full.n_rows, _AHEAD * gain / full.n_rows)
             self.bar.update()
+            _log.info("r_cut %g Å, m %g, triplets %s: log evidence per label %.4f + %.4f", *key, *self.seen[key])
         return self.seen[key]
 
     def _shape(self) -> dict[str, Any]:
@@ -178,30 +196,35 @@ class _Search:
         first = float(self.given["r_cut"]) if fixed else distances(self.data.frames).radius
         each = {1.0: first if fixed else self._cutoff(first, 1.0)}
         each[2.0] = each[1.0] if fixed else self._cutoff(each[1.0], 2.0)
-        m = max(each, key=lambda m: self._judge(each[m], m, False))
+        m = max(each, key=lambda m: self._judge(each[m], m, False).ahead)
         r_cut, other = each[m], 3.0 - m
         plain, with_triplets = self._judge(r_cut, m, False), self._judge(r_cut, m, True)
-        triplet = with_triplets > plain + WORTH
+        triplet = with_triplets.log_evidence > plain.log_evidence + WORTH
         name = "pair + triplet + SOAP" if triplet else "pair + SOAP"
-        self._tell("terms", name, f"log evidence per label {with_triplets:.3f} with triplets, {plain:.3f} without")
+        self._tell("terms", name, f"log evidence per label {with_triplets} with triplets, {plain} without")
         rivals = {k[0]: value for k, value in sorted(self.seen.items()) if k[1] == m and not k[2]}
-        why = "log evidence per label " + ", ".join(f"{value:.3f} at {r:g} Å" for r, value in rivals.items())
+        why = "the longest of equal log evidence per label: "
+        why += ", ".join(f"{trial.ahead:.3f} at {r:g} Å" for r, trial in rivals.items())
         self._tell("r_cut", f"{r_cut:g} Å", GIVEN if fixed else why)
-        why = f"log evidence per label {plain:.3f}, {self._judge(each[other], other, False):.3f} with m {other:g}"
+        rival = self._judge(each[other], other, False)
+        why = f"log evidence per label {plain.ahead:.3f}; with m {other:g} and {each[other]:g} Å {rival.ahead:.3f}"
         self._tell("weight", f"(1 - 3x² + 2x³)^m of x = r/r_cut, m {m:g}", why)
         return {"r_cut": r_cut, "m": m, "triplet": triplet}
 
     def _cutoff(self, first: float, m: float) -> float:
-        """The cutoff, from the first one in steps of a quarter, as long as the evidence gains enough."""
+        """The cutoff, from the first one in steps of a quarter: the longest with which the evidence loses little.
+
+        The evidence is that of the forces, of which there are most labels; energies gain from a longer reach.
+        """
         r_cut = first
         while (longer := round(r_cut * _GROWTH, 1)) <= _CUTOFFS[1]:
-            if self._judge(longer, m, False) < self._judge(r_cut, m, False) + WORTH:
+            if self._judge(longer, m, False).ahead < self._judge(r_cut, m, False).ahead - WORTH:
                 break
             r_cut = longer
         if r_cut > first or m > 1.0:  # a steeper weight shortens the reach by itself
             return r_cut
         while (shorter := round(r_cut / _GROWTH, 1)) >= _CUTOFFS[0]:
-            if self._judge(shorter, m, False) < self._judge(r_cut, m, False):
+            if self._judge(shorter, m, False).ahead < self._judge(r_cut, m, False).ahead + WORTH:
                 break
             r_cut = shorter
         return r_cut
@@ -209,46 +232,52 @@ class _Search:
     def _sized(self, shape: Mapping[str, Any], wanted: Any) -> tuple[Any, Noise]:
         """Number of sparse points and σ, from the errors of left-out frames."""
         frames = self.data.frames
-        usual = first_sparse(frames)
-        first = max(usual // 2, min(usual, _EVIDENCE_POINTS)) if wanted is None else wanted
+        first = first_sparse(frames) if wanted is None else wanted
         n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
         terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n if wanted else shared(n, frames)})
         made = self.trials.compressed(terms, self.trials.used, folds=True)
         self.bar.update()
-        curve = self._curve(made)
+        curve, gain = self._curve(made)
         judged = curve[-1][1]
         scales = judged.scales
         if wanted is None and curve[-1][0] < 0.99 * n:  # there are no more distinct environments
             wanted = curve[-1][0]
             self._tell("n_sparse", str(wanted), "all environments that are distinct")
         elif wanted is None:
-            wanted, shrinking = self._points(curve)
+            wanted, shrinking = self._points(curve, gain)
             scales = {kind: scale * shrinking for kind, scale in scales.items()}
         noise = self.noise
         if noise is None:
-            noise = scaled(Noise(), scales)
+            noise = Noise().scaled({str(kind): factor for kind, factor in scales.items()})
             self._tell_noise(made, curve, noise)
         return wanted, noise
 
-    def _curve(self, made: Compressed) -> list[tuple[int, Judged]]:
-        """Errors of left-out frames with a quarter, a half and all of the sparse points."""
+    def _curve(self, made: Compressed) -> tuple[list[tuple[int, Judged]], float]:
+        """Errors of left-out frames with a quarter, a half and all of the sparse points; the gain of the last doubling.
+
+        The gain is that of forces, of which there are most labels, at equal σ.
+        """
         n = made.terms[-1].n_columns  # of SOAP
-        curve: list[tuple[int, Judged]] = []
+        curve, gain = list[tuple[int, Judged]](), 0.0
         for points in sorted({max(n // 4, 1), max(n // 2, 1), n}):
             part = made if points == n else made.thinned(points)
             folds = Folds(part.prior_mm, part.fixed, part.folds)
+            if curve:
+                before = curve[-1][1]
+                same = folds.errors(before.scales)
+                kinds: list[Kind] = ["forces"] if "forces" in same else list(same)
+                gain = float(np.mean([np.log(before.errors[kind] / same[kind]) for kind in kinds]))
             curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
             _log.info("%d sparse points: errors in units of σ %s with σ times %s", points, *vars(curve[-1][1]).values())
             self.bar.update()
-        return curve
+        return curve, gain
 
-    def _points(self, curve: Sequence[tuple[int, Judged]]) -> tuple[int, float]:
+    def _points(self, curve: Sequence[tuple[int, Judged]], gain: float) -> tuple[int, float]:
         """Number of sparse points, and the factor by which errors are expected to fall on the way to it."""
-        (half, before), (points, last) = curve[-2:]
-        kinds: list[Kind] = ["forces"] if "forces" in last.errors else list(last.errors)  # of which there are most
-        gain = float(np.mean([np.log(before.errors[kind] / last.errors[kind]) for kind in kinds]))
+        (half, _), (points, last) = curve[-2:]
         shrinking, most = 1.0, self._most_points()
-        told = f"errors of {' and '.join(kinds)} of left-out frames fall by {100 * gain:.0f} % from {half} to {points}"
+        what = "errors of forces" if "forces" in last.errors else "errors"
+        told = f"{what} of left-out frames fall by {100 * gain:.0f} % from {half} to {points}"
         while gain * _FADING >= DOUBLING and points < most:
             gain *= _FADING
             step = min(2.0, most / points)
@@ -273,7 +302,7 @@ class _Search:
         part = made if points == curve[-1][0] else made.thinned(points)
         likely = self.trials.evidence(part, judged.scales).scales
         errors = Judged(Folds(part.prior_mm, part.fixed, part.folds).errors(likely), likely)
-        rival = scaled(Noise(), likely)
+        rival = Noise().scaled({str(kind): factor for kind, factor in likely.items()})
         worse = 100.0 * float(np.expm1(errors.score - judged.score))
         than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"
         for kind in (k for k in KINDS if k in judged.errors):

@@ -10,12 +10,12 @@ import numpy as np
 from gapkit.gp.compress import CompressedRows
 from gapkit.gp.folds import Folds, Scales
 from gapkit.gp.likelihood import Likelihood, Part
-from gapkit.gp.noise import Noise
 from gapkit.gp.optimum import maximized
 from gapkit.typing import KINDS, FloatArray, Kind
 
 _STEP = float(np.sqrt(10.0))
 _RANGE = 1e-3, 1e2  # of a factor of σ
+_FAR = 3  # steps of all kinds together
 _SWEEPS = 4
 _NEAR = 0.03  # of a logarithm
 _MATTERS = 0.003  # relative gain of errors for which a step is taken
@@ -27,7 +27,9 @@ def score_of(errors: Mapping[Kind, float]) -> float:
 
 
 def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
-    """Factors of σ with which the errors of left-out frames are smallest: steps of √10, all kinds together, then each.
+    """Factors of σ with which the errors of left-out frames are smallest, in steps of √10.
+
+    All kinds together, a factor of 30 up and down, since there may be several minima; from the best, each kind alone.
 
     The evidence is no guide here: where the sparse points are too few for the data it takes what they cannot say for
     noise of the energies, of which there are few, and gives these away.
@@ -42,6 +44,8 @@ def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
             found[key] = score_of(folds.errors(scales))
         return found[key]
 
+    each = [{kind: factor * _STEP**k for kind, factor in best.items()} for k in range(-_FAR, _FAR + 1)]
+    best = min((one for one in each if all(_RANGE[0] <= f <= _RANGE[1] for f in one.values())), key=score)
     alone: list[list[Kind]] = [[k] for k in ("energy", "stress") if k in kinds and len(kinds) > 1]
     for _ in range(_SWEEPS):
         before = best
@@ -95,9 +99,3 @@ def most_probable(
             found = likelihood.at(sigma_g, np.ones(1))
     scales = {kind: float(sigma) for kind, sigma in zip(kinds, sigma_g, strict=True)}
     return Probable(found.log_evidence, scales, n_rows)
-
-
-def scaled(noise: Noise, scales: Scales) -> Noise:
-    """A noise without groups, each kind times its factor; kinds without one keep theirs."""
-    sigma = {k: None if (s := getattr(noise, k)) is None else float(s * scales.get(k, 1.0)) for k in KINDS}
-    return Noise(sigma["energy"], sigma["forces"], sigma["stress"])

@@ -14,6 +14,8 @@ from gapkit.typing import BoolArray, IntArray
 
 _EXCESS: Final = 1.5  # a run may be this many times as large as the share of its stratum and still move as a whole
 _SHORTEST: Final = 5  # members of a run that can be cut
+_PER_FOLD = 3  # blocks of a long run that a fold has
+_PER_FOLD = 3  # blocks of a long run that a fold has
 _BLOCK, _MOST_BLOCKS = 10, 4  # members of a block where the run is long enough; blocks of a run
 
 
@@ -77,7 +79,8 @@ def folds(
         for members in _runs(run_s, own):
             large = len(members) > max(_EXCESS * len(own) / n_folds, _SHORTEST - 1)
             if large:
-                units += np.array_split(members, min(n_folds, len(members)))
+                blocks = int(np.clip(len(members) // _BLOCK, n_folds, _PER_FOLD * n_folds))
+                units += np.array_split(members, min(blocks, len(members)))
             elif sole_s is None or not sole_s[members].any():
                 units.append(members)
             cut += [int(run_s[members[0]])] if large else []

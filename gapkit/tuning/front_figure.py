@@ -16,6 +16,7 @@ from gapkit.units import GPA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 FORMATS: Final = ("png", "pdf", "svg")
 UNITS: Final[dict[Kind, tuple[str, float]]] = {
@@ -33,6 +34,7 @@ _MARKS: Final = {
     "best": ("o", 230, "#0072B2", "least product"),
 }
 """Marker, size, colour and text of points with a role."""
+_WIDE: Final = 3.0  # ratio of the limits of an axis from which on it is logarithmic
 _ROOM: Final = 0.8  # how far beyond the front an axis goes, in units of what the front spans
 _SIGMA_UNITS: Final[dict[Kind, str]] = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom"}
 _STYLE: Final[Any] = {
@@ -120,6 +122,9 @@ def _panel(axes: Axes, found: Any, pair: tuple[str, str], colours: _Colours) -> 
                 axes.scatter(x[k], y[k], facecolors="none", label=text, **style)
     (x_limits, x_inside), (y_limits, y_inside) = (_inside(found, name) for name in pair)
     axes.set(xlim=x_limits, ylim=y_limits, xlabel=_label(found, pair[0]), ylabel=_label(found, pair[1]))
+    for axis, name, limits in ((axes.xaxis, pair[0], x_limits), (axes.yaxis, pair[1], y_limits)):
+        if name and 0.0 < _WIDE * limits[0] < limits[1]:
+            _logarithmic(axes, axis, limits)
     n_outside = int((~(x_inside & y_inside)).sum())
     if n_outside:
         text = f"{n_outside} of {len(x)} models are worse, outside"
@@ -135,7 +140,19 @@ def _inside(found: Any, name: str) -> tuple[tuple[float, float], BoolArray]:
     low, high = float(np.nanmin(values_x[shown])), float(np.nanmax(values_x[shown]))
     top = min(high + _ROOM * (high - low), float(np.nanmax(values_x)))
     margin = 0.06 * (top - low) or 0.01 * abs(top) or 1.0
-    return (low - margin, top + margin), np.asarray(values_x <= top + margin)
+    bottom = low - margin if low <= 0.0 else max(low - margin, 0.9 * low)
+    return (bottom, top + margin), np.asarray(values_x <= top + margin)
+
+
+def _logarithmic(axes: Axes, axis: Axis, limits: tuple[float, float]) -> None:
+    """A logarithmic axis with plain numbers, for values that span more than a factor of three."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_view_interval(*limits, ignore=True)
 
 
 def _coordinate(point: Any, name: str) -> float:

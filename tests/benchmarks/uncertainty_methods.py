@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from by_rule import by_rule
 
 from gapkit import GAP, Calibration, GapkitWarning, Residuals, read_frames
 from gapkit.atoms.labels import to_frame
@@ -75,7 +76,7 @@ def compare(name: str, train: list[Atoms], test: list[Atoms], alone: list[Atoms]
     """The table of one set."""
     held = train[2::5]
     fit = [a for k, a in enumerate(train) if k % 5 != 2]
-    model = GAP(n_jobs=2).fit(fit + alone, rng=0)
+    model = by_rule(fit + alone).fit(fit + alone, rng=0)
     rows = {part: model.residuals(frames)["forces"] for part, frames in (("held", held), ("test", test))}
     rms = np.sqrt(np.mean(rows["test"].error_xc ** 2))
     sizes = f"{len(fit)} frames fitted, {len(held)} to calibrate, {len(test)} to test"
@@ -87,7 +88,7 @@ def compare(name: str, train: list[Atoms], test: list[Atoms], alone: list[Atoms]
     rng, members = np.random.default_rng(0), []
     for _ in range(MEMBERS):
         again = [fit[k] for k in rng.integers(len(fit), size=len(fit))]
-        members.append(GAP(n_jobs=2).fit(again + alone, rng=rng))
+        members.append(by_rule(again + alone).fit(again + alone, rng=rng))
     ensemble = {}
     for part, frames in (("held", held), ("test", test)):
         forces = np.stack([np.concatenate([p.forces for p in m.predict(frames, {"forces"})]) for m in members])

@@ -99,8 +99,8 @@ def test_energies_alone_will_do() -> None:
     ("scores", "most", "expected"),
     [
         ((0.0, -0.55), 10**6, 16_000),  # 55 %, then 39, 27, 19, 13, the cap
-        ((0.0, -0.07), 10**6, 1000),  # 7, then 4.9 %: no more
-        ((0.0, -0.14), 10**6, 4000),  # 14, then 9.8, 6.9, 4.8 %
+        ((0.0, -0.05), 10**6, 1000),  # 5, then 3.5 %: no more
+        ((0.0, -0.10), 10**6, 4000),  # 10, then 7, 4.9, 3.4 %
         ((0.0, -0.55), 3000, 3000),
         ((0.0, 0.05), 10**6, 1000),  # no gain at all
     ],
@@ -111,7 +111,7 @@ def test_points_are_doubled_while_it_pays(
     monkeypatch.setattr(_Search, "_most_points", lambda self: min(most, 16_000))
     search = _Search(data(2), {}, None, None, float("inf"), None)  # type: ignore[arg-type]
     curve = [(n, Judged({"forces": float(np.exp(s))}, {})) for n, s in zip((500, 1000), scores, strict=True)]
-    points, shrinking = search._points(curve)
+    points, shrinking = search._points(curve, scores[0] - scores[1])
     assert points == expected
     # σ shrink as the errors are expected to
     assert (shrinking == 1.0) == (points == 1000)

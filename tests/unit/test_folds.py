@@ -15,7 +15,7 @@ from gapkit.gp.folds import Folds
 from gapkit.gp.likelihood import Part
 from gapkit.model.fitting import compress, isolated_rows, sigma_of
 from gapkit.model.prepared import Prepared
-from gapkit.model.sigmas import best_scales, most_probable, scaled, score_of
+from gapkit.model.sigmas import best_scales, most_probable, score_of
 from gapkit.typing import KINDS, Kind
 from tests.samples import E0, cluster, crystal, fitted, model
 
@@ -111,8 +111,3 @@ def test_the_largest_evidence_has_the_smaller_evidence_around_it(split: list[Pre
             near = {**top.scales, kind: top.scales[kind] * step}
             # a factor of 1.2 moves the prior of width log 100 by little
             assert most_probable(STATE.prior_mm, fixed, parts, near, steps=0).log_evidence < top.log_evidence + 0.02
-
-
-def test_scaled_noise() -> None:
-    noise = scaled(Noise(0.001, None, 0.02), {"energy": 3.0, "forces": 5.0})
-    assert (noise.energy, noise.forces, noise.stress) == (pytest.approx(0.003), None, 0.02)
