@@ -11,8 +11,8 @@ from ase.data import chemical_symbols
 
 from gapkit import GAP, Noise, __version__, load
 from gapkit.cli.output import size_of
-from gapkit.cli.plan import SIGMA_UNITS
 from gapkit.cli.report import columns, plain
+from gapkit.gp.noise import SIGMA_UNITS
 from gapkit.model.archive import read
 from gapkit.model.known import named
 from gapkit.typing import KINDS, Kind

@@ -15,6 +15,7 @@ from gapkit.baselines.isolated import is_isolated, isolated_energies
 from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
 from gapkit.cli.report import plain
 from gapkit.errors import nearest
+from gapkit.gp.noise import SIGMA_UNITS
 from gapkit.model.choosing import DEFAULT, GIVEN, Choice, choose
 from gapkit.model.defaults import default_terms, soap_of
 from gapkit.model.prepared import Prepared, default_baselines
@@ -22,9 +23,6 @@ from gapkit.typing import KINDS, Kind
 
 SOAP_OPTIONS: Final = ("r_cut", "n_max", "l_max", "zeta", "n_sparse")
 """Settings on the command line that concern the SOAP term."""
-
-SIGMA_UNITS: Final[dict[Kind, str]] = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom (virial)"}
-"""Units of the σ in `Noise`."""
 
 MOST_JOBS: Final = 8  # more threads wait for one another
 

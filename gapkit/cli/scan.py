@@ -13,8 +13,9 @@ from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import read_config
 from gapkit.cli.figure import check_format
 from gapkit.cli.output import require_writable, size_of, write_whole
-from gapkit.cli.plan import SIGMA_UNITS, default_jobs
+from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import columns, counted
+from gapkit.gp.noise import SIGMA_UNITS
 from gapkit.tuning import Pareto, Point, pareto
 from gapkit.typing import KINDS
 

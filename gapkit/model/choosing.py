@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from gapkit.errors import DataError
 from gapkit.gp.folds import Folds, Scales
-from gapkit.gp.noise import Noise
+from gapkit.gp.noise import SIGMA_UNITS, Noise
 from gapkit.model.defaults import default_terms, distances, first_sparse, shared, soap_of
 from gapkit.model.prepared import Prepared
 from gapkit.model.terms import Term, species_of
@@ -44,7 +44,6 @@ _CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of er
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
 _OPERATIONS = 1e14  # of the rows of the final fit: half an hour
 _SHARE = 0.5  # of the machine's memory
-_UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom (virial)"}
 
 
 GIVEN, DEFAULT = "given", "default"
@@ -308,4 +307,4 @@ class _Search:
         for kind in (k for k in KINDS if k in judged.errors):
             theirs = f"{getattr(rival, kind):.2g}"
             why = f"least errors of left-out frames; the evidence of {points} points takes {theirs}, {than}"
-            self._tell(f"sigma_{kind}", f"{getattr(noise, kind):.2g} {_UNITS[kind]}", why)
+            self._tell(f"sigma_{kind}", f"{getattr(noise, kind):.2g} {SIGMA_UNITS[kind]}", why)

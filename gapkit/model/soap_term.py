@@ -44,7 +44,8 @@ class SoapTerm(Parametric):
         Number of sparse points over all central species (shared in proportion to the square
         root of their abundance), or {symbol: number}. The isolated atom is one of them.
     delta
-        Prior standard deviation δ of a local energy, eV; None: the most probable one.
+        Prior standard deviation δ of a local energy, eV; None: the most probable one. Forces decide that, as there
+        are most of them: look at the errors of energies, too.
     method
         How sparse points are chosen: ``farthest_point``, ``leverage`` (CUR), ``kmeans``,
         ``uniform``; or a file: an .npy of descriptor values (one species), an .npz with one
