@@ -177,7 +177,7 @@ def test_control_c_leaves_the_old_file(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    target = "gapkit.model.training.compress" if moment == "in the fit" else "os.fsync"
+    target = "gapkit.model.training.compress_each" if moment == "in the fit" else "os.fsync"
     monkeypatch.setattr(target, interrupt)
     path = tmp_path / "m.gap"
     path.write_text("old")

@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+LONG = {"04_choose_settings"}  # minutes
+MARKED = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG)) for path in EXAMPLES]
+
+
+@pytest.mark.parametrize("path", MARKED)
 def test_example(path: Path, tmp_path: Path) -> None:
     """In a copy, so that the figures of the README are not overwritten."""
     (tmp_path / "data").symlink_to(ROOT / "data")
