@@ -188,9 +188,10 @@ def sigma_text(sigma: float | None, kind: Kind) -> str:
 
 def _baselines(config: Config) -> tuple[list[Any] | None, list[Choice]]:
     if config.baselines is None:
-        text = "zbl, below the shortest distances of the data"
-        text += "; cohesion, of elements whose e0 is that of an isolated atom" if config.terms is None else ""
-        return list(default_baselines(config.terms is None)), [Choice("baselines", text, DEFAULT)]
+        both = config.terms is None
+        why = "repulsion below the shortest distances of the data"
+        why += "; cohesion of elements whose e0 is that of an isolated atom" if both else ""
+        return list(default_baselines(both)), [Choice("baselines", "zbl + cohesion" if both else "zbl", why)]
     made, choices = [], []
     for table in config.baselines:
         with of_file(config.path):
