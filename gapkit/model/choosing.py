@@ -42,7 +42,7 @@ _GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
 _STEPS = 8  # towards the largest evidence of a trial
 _CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of errors comes
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
-_OPERATIONS = 1e14  # of the rows of the final fit: half an hour
+_OPERATIONS = 3e12  # of the rows of the final fit: some minutes
 _SHARE = 0.5  # of the machine's memory
 
 
