@@ -147,7 +147,8 @@ class Likelihood:
         """The evidence with these σ and δ, and its derivatives."""
         m, varied = self._edges[-1], list(zip(self._parts, sigma_g, strict=True))
         u_t = [u_mm / delta for u_mm, delta in zip(self._priors, delta_t, strict=True)]
-        factors = [part.factor_nm / s for part, s in varied] + [part.factor_nm.copy("F") for part in self._fixed]
+        # rows of the smallest σ, those of free atoms, first: Householder QR loses digits of others before them
+        factors = [part.factor_nm.copy("F") for part in self._fixed] + [part.factor_nm / s for part, s in varied]
         triangle = stacked(np.asfortranarray(block_diag(*u_t)), factors)
         scales_b, misfit = best_scales(triangle[m:, m:], self._n_open)
         data_mm, target_m = triangle[:m, :m], triangle[:m, -1] - triangle[:m, m:-1] @ scales_b
