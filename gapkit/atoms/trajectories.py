@@ -121,9 +121,11 @@ def split_indices(
 class TrajectoryKFold:
     """Folds for scikit-learn's `cv=`, in which frames of one trajectory are in one fold.
 
-    As in `split`, config_types are spread over the folds, a trajectory that is larger than a fold is cut into
-    contiguous blocks with a warning, and isolated atoms always train, as does a trajectory with an element that no
-    other has. For instance ``cross_val_score(GAP(), frames, cv=TrajectoryKFold(3))``; without blocks the same is
+    As in `split`, config_types are spread over the folds, and isolated atoms always train, as does a trajectory with an
+    element that no other has. A trajectory that is clearly larger than a fold can hold of its config_type is cut, with
+    a warning, into contiguous blocks, from one for each fold to three where it is long, which are dealt to the folds.
+
+    For instance ``cross_val_score(GAP(), frames, cv=TrajectoryKFold(3))``; without blocks nearly the same is
     ``cross_val_score(GAP(), frames, cv=GroupKFold(3), groups=trajectories(frames))``.
 
     Parameters

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from gapkit.cli.config import read_config
-from gapkit.cli.output import require_writable, write_whole
+from gapkit.cli.output import require_writable, write_json
 from gapkit.datasets import check_files
 
 
@@ -19,6 +18,5 @@ def run(arguments: argparse.Namespace) -> int:
     report = check_files(arguments.frames, arguments.test, keys=read_config(arguments.config).keys)
     print(report, flush=True)
     if arguments.json:
-        text = json.dumps(report.as_dict(), indent=1, allow_nan=False, ensure_ascii=False)
-        write_whole(Path(arguments.json), f"{text}\n".encode())
+        write_json(Path(arguments.json), report.as_dict())
     return 1 if report.errors else 0

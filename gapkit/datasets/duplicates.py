@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import Frame, Keys, to_frames
-from gapkit.datasets.finding import Finding
+from gapkit.datasets.finding import Finding, Severity, counted
 from gapkit.datasets.fingerprints import Fingerprints
 from gapkit.datasets.table import Table
 
@@ -65,8 +65,7 @@ def _within(table: Table, pairs: Sequence[Pair]) -> Iterator[Finding]:
         classes = _classes(found)
         which = [s for members in classes for s in members]
         alike = "have the same" if rule == "copies" else f"have nearly the same (SOAP within {NEARLY:g})"
-        sets = "set" if len(classes) == 1 else "sets"
-        what = f"{len(which)} frames in {len(classes)} {sets} {alike} environments: {_examples(table, found)}"
+        what = f"{len(which)} frames in {counted(len(classes), 'set')} {alike} environments: {_examples(table, found)}"
         exact = rule == "copies" and any(_identical(table.frames[i], table.frames[j]) for i, j, _ in found)
         what += "; some are identical atom by atom" if exact else ""
         yield table.finding(rule, "warning" if exact else "note", which, what, fix)
@@ -74,21 +73,18 @@ def _within(table: Table, pairs: Sequence[Pair]) -> Iterator[Finding]:
 
 def _conflicts(table: Table, same: Sequence[Pair]) -> Iterator[Finding]:
     """Copies whose energies differ."""
-    by_severity: dict[str, list[tuple[float, Pair]]] = defaultdict(list)
-    for pair in same:
-        gap = abs(float(table.energy_s[pair[0]] - table.energy_s[pair[1]]))
-        if gap > _AGREE[0] and not {pair[0], pair[1]} & table.suspect:
-            by_severity["error" if gap > _AGREE[1] else "warning"].append((gap, pair))
-    for severity in ("error", "warning"):
-        found = by_severity[severity]
+    gaps = [(abs(float(table.energy_s[i] - table.energy_s[j])), (i, j, d)) for i, j, d in same]
+    differ = [entry for entry in gaps if entry[0] > _AGREE[0] and not set(entry[1][:2]) & table.suspect]
+    severities: tuple[tuple[Severity, bool], ...] = (("error", True), ("warning", False))
+    for severity, large in severities:
+        found = [entry for entry in differ if (entry[0] > _AGREE[1]) == large]
         if found:
-            gap = max(entry[0] for entry in found)
             pairs = [pair for _, pair in found]
             what = "Frames have the same environments and energies that differ by up to "
-            what += f"{1e3 * gap:.3g} meV/atom: {_examples(table, pairs)}"
-            fix = "keep the label that was computed as all others are"
+            what += f"{1e3 * max(gap for gap, _ in found):.3g} meV/atom: {_examples(table, pairs)}"
             which = [s for pair in pairs for s in pair[:2]]
-            yield table.finding("copies-differ", "error" if severity == "error" else "warning", which, what, fix)
+            fix = "keep the label that was computed as all others are"
+            yield table.finding("copies-differ", severity, which, what, fix)
 
 
 def _shared(table: Table, pairs: Sequence[Pair], test: np.ndarray) -> Iterator[Finding]:
@@ -127,8 +123,12 @@ def _classes(pairs: Sequence[Pair]) -> list[list[int]]:
 
 
 def _examples(table: Table, pairs: Sequence[Pair]) -> str:
+    """The first few of "213 = 207, …", with the names of files where there are several."""
     nearest = {j: i for i, j, _ in sorted(pairs, key=lambda pair: -pair[2])}
-    names = [f"{table.members[j].place} = {table.members[i].place}" for j, i in sorted(nearest.items())]
+    places = {s: table.members[s].place for pair in nearest.items() for s in pair}
+    one_file = len({place.file for place in places.values()}) == 1  # it is named before
+    said = {s: str(place.position if one_file else place) for s, place in places.items()}
+    names = [f"{said[j]} = {said[i]}" for j, i in sorted(nearest.items())]
     return ", ".join(names[:_EXAMPLES]) + (", …" if len(names) > _EXAMPLES else "")
 
 

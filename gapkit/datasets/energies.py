@@ -30,20 +30,23 @@ def energy_scales(table: Table) -> Iterator[Finding]:
     The scale u of a composition is the one for which most energies are N·u, u, or N·u in another unit.
     """
     off: dict[str, list[int]] = defaultdict(list)
-    total: list[float] = []
+    usual: dict[str, list[float]] = defaultdict(list)
     for _, members in table.by(lambda member: member.formula).items():
         which = [s for s in members if table.frames[s].energy and table.n_atoms_s[s] > 1]
         if len(which) < 3:
             continue
         scale, found = _scales(table.energy_s[which], table.n_atoms_s[which])
-        total.append(scale)
         for s, name in zip(which, found, strict=True):
             if name:
                 off[name].append(s)
+                usual[name].append(scale)
                 table.suspect.add(s)
     for name, which in off.items():
         each = np.array([float(table.frames[s].energy or 0.0) for s in which])
-        what = f"Energies of {_span(each)} look like {name}: by the other frames they are about N · {total[0]:.4g} eV"
+        what = (
+            f"Energies of {_span(each)} look like {name}: by frames of the same composition and other sizes or units "
+        )
+        what += f"they are about N times {_span(np.unique(np.round(usual[name], 3)))}"
         if name == PER_ATOM:
             yield table.finding("energy-per-atom", "error", which, what, "multiply them by the number of atoms N")
         else:
@@ -65,11 +68,15 @@ def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[
     chosen, scale = np.zeros(len(log_s), dtype=int), 0.0
     for candidate in np.unique(np.concatenate([log_s, log_s + size_s]).round(2)):
         off_bs = np.abs(log_s - candidate - shift_bs)
-        branch = np.where(off_bs[0] < _LIKE, 0, off_bs.argmin(axis=0))  # no other scale where none is needed
-        explained = off_bs[branch, np.arange(len(log_s))] < _LIKE
+        fits_bs = off_bs < _LIKE
+        sole_b = (fits_bs & (fits_bs.sum(axis=0) == 1)).sum(axis=1)
+        rank_bs = np.where(fits_bs, sole_b[:, None] - off_bs, -np.inf)  # of several readings the one of other frames
+        branch = np.where(fits_bs[0], 0, rank_bs.argmax(axis=0))  # and no other scale where none is needed
+        explained = fits_bs.any(axis=0)
         score = int(explained.sum()), int((explained & (branch == 0)).sum())
         if score > best:
-            best, chosen, scale = score, np.where(explained, branch, 0), float(candidate)
+            best, chosen = score, np.where(explained, branch, 0)
+            scale = float(np.median((log_s - shift_bs[chosen, np.arange(len(log_s))])[explained]))
     if best[0] < _EXPLAINED * len(log_s):
         chosen[:] = 0
     return float(np.sign(per_atom_s[0]) * np.exp(scale)), [names[b] for b in chosen]

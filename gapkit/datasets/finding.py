@@ -95,6 +95,11 @@ class Finding:
         return f"{self.severity}: {self.rule}{place}: {self.what.rstrip('.')}. Fix: {self.fix.rstrip('.')}."
 
 
+def counted(number: int, noun: str) -> str:
+    """1 frame, 2 frames."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def listed(indices: Sequence[int]) -> str:
     """frame 3; frames 3, 17; frames 0-5; frames 3, 17, 20, 22, 24, 31 … (12 in all)."""
     runs: list[list[int]] = []

@@ -21,6 +21,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "sigma": 0.5,
     "weighting": {"function": "poly", "r0": REACH, "c": 1.0, "m": 1.0},
 }
+_ALIKE: Final = 1e-4  # between components of normalised vectors of one environment
 _MANY_SPECIES: Final = 4  # beyond it the spectrum of all pairs of species grows too long
 _WIDTH: Final = 64  # numbers that stand for the vector of one species
 _BATCH: Final = 2000  # atoms whose vectors are in memory at one time
@@ -61,6 +62,11 @@ class Fingerprints:
             d_ee = cdist(x_ef[one == number], y_ef[two == number])
             largest = max(largest, float(d_ee.min(axis=0).max()), float(d_ee.min(axis=1).max()))
         return largest
+
+    def uniform(self, index: int) -> bool:
+        """Whether all atoms of an element have the same environment, as in most perfect crystals."""
+        x_ef, numbers_e = self._recent(index), self._frames[index].numbers_e
+        return all(float(np.ptp(x_ef[numbers_e == z], axis=0).max()) < _ALIKE for z in np.unique(numbers_e))
 
     def close(
         self, limit: float, *, rows: Sequence[int], columns: Sequence[int], nearest: int = 4

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.pairs import UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
@@ -23,8 +24,10 @@ _LEAST_OWN: Final = 3  # the same of one frame
 _NEAR: Final = 0.2  # Å, displacement in pairs that may condemn a single frame: methyl groups turn beyond it
 _OFF: Final = 0.12  # of the slope of ΔE against the work of the forces
 _FITS: Final = 0.35  # share of the residual that another factor must leave
+_MOVED: Final = 1e-3  # Å, rms; copies say nothing of forces
 _UNLIKE: Final = 0.3  # residual over harmonic energy; correct forces of all sets that were looked at have 0.01 to 0.06
 _TIMES: Final = 10.0  # the same of one frame over that of its group
+_SMALL_SOME: Final = 0.001  # eV/atom, the same where a factor explains it
 _SMALL: Final = 0.005  # eV/atom, a residual that the trapezoidal rule may leave
 
 
@@ -51,12 +54,15 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
         return
     pairs = table.pairs
     ready = np.array([f.forces_ec is not None and s not in table.suspect for s, f in enumerate(table.frames)])
-    pairs = pairs.keep((pairs.stretch_p < UNSTRAINED) & ready[pairs.i_p] & ready[pairs.j_p])
+    moved = (pairs.stretch_p < UNSTRAINED) & (pairs.shift_p > _MOVED)
+    pairs = pairs.keep(moved & ready[pairs.i_p] & ready[pairs.j_p])
     for group, members in table.groups.items():
         own = pairs.keep(np.isin(pairs.i_p, members))
         if len(own) < _LEAST:
             continue
-        found = _whole_group(table, group, members, own)
+        found = (
+            _scaled(table, group, members, own) or _some(table, group, own) or _unrelated(table, group, members, own)
+        )
         if found is not None:
             yield found
             continue
@@ -67,31 +73,56 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
             yield table.finding("forces-against-energy", "warning", which, what, fix)
 
 
-def _whole_group(table: Table, group: str, members: list[int], own: Pairs) -> Finding | None:
-    """A common factor, or forces that have nothing to do with the energies."""
+def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Finding | None:
+    """A common factor."""
     k = slope(own.work_p, own.energy_p)
     as_is, scaled = typical(own.energy_p - own.work_p), typical(own.energy_p - k * own.work_p)
-    which = [s for s in members if table.frames[s].forces_ec is not None]
-    numbers = f"in {len(own)} pairs of similar frames of {group} ΔE is {k:.3g} times the work of the forces"
-    if abs(k - 1.0) > _OFF and scaled < _FITS * as_is and scaled < _FITS * typical(own.energy_p):
-        factor = 1.0 / k
-        unit = named(abs(factor), FORCES)
-        if abs(k + 1.0) < _OFF:
-            what, fix = "Forces have the wrong sign, they are gradients", "multiply them by -1"
-        elif unit:
-            what, fix = f"Forces look like {unit}", f"multiply them by {np.sign(k) / FORCES[unit]:.6g}"
-        else:
-            what, fix = "Forces or energies have another unit", f"check both: forces times {k:.4g} would agree"
-        return table.finding(
-            "force-sign" if k < 0.0 and "sign" in what else "force-unit", "error", which, f"{what}: {numbers}", fix
-        )
-    ratio = typical(_per_harmonic(own))
-    if as_is > 0.6 * typical(own.energy_p) and ratio > _UNLIKE and as_is > _SMALL * _mean_size(table, own):
-        what = f"Forces have nothing to do with the energies: {numbers}, and misses it by {as_is:.3g} eV of "
-        what += f"{typical(own.energy_p):.3g} eV"
-        fix = "check that energies and forces belong to the same frames, and forces to the atoms in this order"
-        return table.finding("forces-against-energy", "error", which, what, fix)
-    return None
+    if abs(k - 1.0) <= _OFF or scaled >= _FITS * min(as_is, typical(own.energy_p)):
+        return None
+    unit = named(1.0 / abs(k), FORCES)
+    rule, what, fix = (
+        "force-unit",
+        "Forces or energies have another unit",
+        f"check both: forces times {k:.4g} would agree",
+    )
+    if abs(k + 1.0) < _OFF:
+        rule, what, fix = "force-sign", "Forces have the wrong sign, they are gradients", "multiply them by -1"
+    elif unit:
+        what, fix = f"Forces look like {unit}", f"multiply them by {np.sign(k) / FORCES[unit]:.6g}"
+    return table.finding(rule, "error", _with_forces(table, members), f"{what}: {_numbers(group, own, k)}", fix)
+
+
+def _some(table: Table, group: str, own: Pairs) -> Finding | None:
+    """Another sign or unit in some frames."""
+    mixed = mixed_factors(np.stack([own.i_p, own.j_p]), own.energy_p, own.halves_p2.T, FORCES)
+    if mixed is None or mixed.before < _SMALL_SOME * _mean_size(table, own):
+        return None
+    sign = mixed.name == WRONG_SIGN
+    what = "Forces have the wrong sign" if sign else f"Forces look like {mixed.name}"
+    what += f" in these frames, and not in others of {group}: so read, ΔE of similar frames is missed by "
+    what += f"{mixed.after:.2g} eV instead of {mixed.before:.2g} eV; frames without similar ones are not judged"
+    fix = f"multiply them by {mixed.factor:.6g}, and look how other frames were converted"
+    return table.finding("force-sign" if sign else "force-unit", "error", mixed.which, what, fix)
+
+
+def _unrelated(table: Table, group: str, members: list[int], own: Pairs) -> Finding | None:
+    """Forces that have nothing to do with the energies."""
+    as_is, size = typical(own.energy_p - own.work_p), typical(own.energy_p)
+    large = as_is > 0.6 * size and as_is > _SMALL * _mean_size(table, own)
+    if not large or typical(_per_harmonic(own)) <= _UNLIKE:
+        return None
+    what = f"Forces have nothing to do with the energies: {_numbers(group, own, slope(own.work_p, own.energy_p))}, and "
+    what += f"misses it by {as_is:.3g} eV of {size:.3g} eV"
+    fix = "check that energies and forces belong to the same frames, and forces to the atoms in this order"
+    return table.finding("forces-against-energy", "error", _with_forces(table, members), what, fix)
+
+
+def _with_forces(table: Table, members: list[int]) -> list[int]:
+    return [s for s in members if table.frames[s].forces_ec is not None]
+
+
+def _numbers(group: str, own: Pairs, k: float) -> str:
+    return f"in {len(own)} pairs of similar frames of {group} ΔE is {k:.3g} times the work of the forces"
 
 
 def _per_harmonic(own: Pairs) -> FloatArray:

@@ -23,6 +23,9 @@ SOFT: Final = 10.0
 DENSE: Final = 40.0
 """Volume per atom of a cell, Å³, below which it is no vacuum around a molecule."""
 _LOOK: Final = 3.0  # Å, farther pairs are never short
+_MOST: Final = 0.8  # share of periodic frames among which one that is not looks like a mistake
+_MANY: Final = 20  # frames of a set in which an element should be in more than …
+_RARE: Final = 2  # … so many
 _FACTOR: Final = 1.5  # of the volume per atom, against the median of its group
 
 
@@ -99,18 +102,36 @@ def _wrapped(frame: Frame) -> FloatArray:
 
 
 def periodicity(table: Table) -> Iterator[Finding]:
-    """Cells as dense as a crystal whose frames are not periodic."""
-    which = []
-    for s, frame in enumerate(table.frames):
-        if not frame.pbc_c.any() and frame.n_atoms > 1 and 0.1 < frame.volume < DENSE * frame.n_atoms:
-            which.append(s)
+    """Frames without periodic directions whose cells are as dense as a crystal, or in a config_type of crystals."""
+    fix = 'write cell and pbc="T T T"; a molecule needs no cell, and a config_type of its own'
+    none = [s for s, frame in enumerate(table.frames) if not frame.pbc_c.any() and frame.n_atoms > 1]
+    which = [s for s in none if 0.1 < table.frames[s].volume < DENSE * table.frames[s].n_atoms]
     if which:
-        frame = table.frames[which[0]]
-        each = frame.volume / frame.n_atoms
+        each = table.frames[which[0]].volume / table.frames[which[0]].n_atoms
         what = f"A cell with {each:.1f} Å³ per atom, as in a crystal, but pbc is False: no atom would see its images"
-        yield table.finding(
-            "not-periodic", "warning", which, what, 'write pbc="T T T", or delete the cell of a molecule'
-        )
+        yield table.finding("not-periodic", "warning", which, what, fix)
+    rest = set(none) - set(which)
+    for group, members in table.groups.items():
+        crystals = sum(table.frames[s].pbc_c.any() for s in members)
+        if group != "default" and (odd := [s for s in members if s in rest]) and crystals > _MOST * len(members):
+            what = f"No cell or no pbc, where {crystals} other frames of {group} are periodic"
+            yield table.finding("not-periodic", "warning", odd, what, fix)
+
+
+def rare_elements(table: Table) -> Iterator[Finding]:
+    """Elements of one or two frames of many: what no fit can learn, and what swapped species look like."""
+    bound = [s for s, frame in enumerate(table.frames) if frame.n_atoms > 1 and not table.members[s].place.test]
+    if len(bound) < _MANY:
+        return
+    holders: dict[int, list[int]] = defaultdict(list)
+    for s in bound:
+        for z in np.unique(table.frames[s].numbers_e):
+            holders[int(z)].append(s)
+    for z, which in holders.items():
+        if len(which) <= _RARE:
+            what = f"{chemical_symbols[z]} is in {len(which)} of {len(bound)} frames only"
+            fix = "check the species of their atoms; if they are meant, add more frames with that element"
+            yield table.finding("rare-element", "warning", which, what, fix)
 
 
 def volumes(table: Table) -> Iterator[Finding]:

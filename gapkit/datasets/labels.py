@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import Keys
-from gapkit.datasets.finding import Finding
+from gapkit.datasets.finding import Finding, Severity
 from gapkit.datasets.table import Table
 from gapkit.typing import KINDS, Kind
 
@@ -50,9 +50,9 @@ _USUAL: Final = frozenset(
 """Names that mean something else, although some of them look like labels."""
 _ALIKE: Final = 0.8  # of difflib: "enrgy", "forcess", "streses" pass, "energies" does not
 _HINTS: Final[dict[Kind, re.Pattern[str]]] = {
-    "energy": re.compile(r"energ|toten|etot|^(e|e0|u0|e_tot|e_dft|u)$", re.IGNORECASE),
-    "forces": re.compile(r"forc|grad|^(f|frc|dft_f)$", re.IGNORECASE),
-    "stress": re.compile(r"stress|virial|pressure", re.IGNORECASE),
+    "energy": re.compile(r"energ|toten|etot|^(e|e0|u0|u)$|^e_|_e$", re.IGNORECASE),
+    "forces": re.compile(r"forc|grad|^(f|frc)$|^f_|_f$", re.IGNORECASE),
+    "stress": re.compile(r"stress|virial|pressure|^(s|sigma)$|^(s|sigma)_|_(s|sigma)$", re.IGNORECASE),
 }
 _QUALITY: Final = re.compile(r"converged|quality|valid$|is_valid|status", re.IGNORECASE)
 _GOOD: Final = frozenset({"ok", "true", "good", "1", "yes", "t", "valid", "converged", "done", "completed"})
@@ -75,7 +75,7 @@ def label_names(table: Table) -> Iterator[Finding]:
                     if _looks_like(kind, name, value, member.atoms):
                         strange[kind, name].append(s)
     for (name, meant), which in misspelt.items():
-        severity: Any = "error" if meant in _LABELS else "warning"
+        severity: Severity = "error" if meant in _LABELS else "warning"
         what = f"'{name}' is not a name that is looked up, and there is no '{meant}': it would be ignored"
         yield table.finding("misspelt-key", severity, which, what, f"rename it to '{meant}'{_or_name(meant, name)}")
     for (kind, name), which in strange.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,20 @@ _STEP: Final = 0.005  # eV/atom between two methods that is worth a word
 _GROUP_STEP: Final = 0.03  # the same of a whole config_type, which is apart in structure too
 _CERTAIN: Final = 12.0  # its standard errors; up to 7 occur in sound sets
 _FALLS: Final = 3.0  # factor by which the residuals fall when the step is taken out
+_GROUP_FALLS: Final = 0.7  # share of the residuals that the step of a group must leave at most
+_CLEAR: Final = 4.0  # σ of a prediction in a step between methods, above which it tells on which side a frame is
 _LEAST_MINOR: Final = 3
+
+
+class _Step(NamedTuple):
+    """Structures clearly above and below a step, its height, typical residuals before and after it was taken out."""
+
+    high: list[int]
+    low: list[int]
+    height: float
+    before: float
+    after: float
+    group: str = ""
 
 
 def energies_against_structure(table: Table) -> Iterator[Finding]:
@@ -46,18 +60,19 @@ def energies_against_structure(table: Table) -> Iterator[Finding]:
         return
     n_blocks = -(-len(which) // _BLOCK)
     odd: dict[int, float] = {}
-    high: list[tuple[list[int], float, float, float, str]] = []
+    steps: list[_Step] = []
     for block in (which[k::n_blocks] for k in range(n_blocks)):
-        smooth = Smooth(table.fingerprints.mean_sf[block], _shares(table, block))
-        found = _two_methods(table, smooth, block)
+        once = _without_copies(table, block)
+        if len(once) < LEAST:
+            continue
+        smooth = Smooth(table.fingerprints.mean_sf[once], _shares(table, once))
+        found = _two_methods(table, smooth, once)
         if found is not None:
-            high.append(found)
+            steps.append(found)
         else:
-            once = _without_copies(table, block)
-            again = Smooth(table.fingerprints.mean_sf[once], _shares(table, once)) if len(once) < len(block) else smooth
-            odd |= _odd(table, again, once) if len(once) >= LEAST else {}
-    if high:
-        yield _mixed(table, high)
+            odd |= _odd(table, smooth, once)
+    if steps:
+        yield _mixed(table, steps)
     if odd:
         worst = max(odd, key=lambda s: abs(odd[s]))
         what = f"Energies do not fit those of similar structures: up to {1e3 * abs(odd[worst]):.0f} meV/atom off"
@@ -86,27 +101,34 @@ def _shares(table: Table, block: list[int]) -> FloatArray:
     return np.array([[float(np.mean(table.frames[s].numbers_e == z)) for z in elements] for s in block])
 
 
-def _two_methods(table: Table, smooth: Smooth, block: list[int]) -> tuple[list[int], float, float, float, str] | None:
-    """Structures that lie a constant step above the others, the step, typical residuals before and after, the group."""
+def _two_methods(table: Table, smooth: Smooth, block: list[int]) -> _Step | None:
+    """A constant step between two sets of structures that are alike, or between a config_type and the others."""
     energy_s = table.energy_s[block]
     plain = smooth.leave_one_out(energy_s)
     before = typical(plain.residual_s)
     high_s, step, fit = _settled(smooth, energy_s, _halves(plain.residual_s), plain)
     after = typical(fit.residual_s)
-    minor = min(high_s.sum(), len(high_s) - high_s.sum())
-    if minor >= _LEAST_MINOR and step > _STEP and step > 6.0 * after and before > _FALLS * after:
-        return [s for s, high in zip(block, high_s, strict=True) if high], step, before, after, ""
+    clear_s = _CLEAR * fit.std_s < step
+    high, low = (
+        [s for s, yes in zip(block, side, strict=True) if yes]
+        for side in ((high_s > 0.0) & clear_s, (high_s == 0.0) & clear_s)
+    )
+    falls = step > _STEP and step > 6.0 * after and before > _FALLS * after
+    if falls and min(len(high), len(low)) >= _LEAST_MINOR:
+        return _Step(high, low, step, before, after)
     return _group_apart(table, smooth, block, plain)
 
 
-def _group_apart(
-    table: Table, smooth: Smooth, block: list[int], plain: LeftOut
-) -> tuple[list[int], float, float, float, str] | None:
+def _group_apart(table: Table, smooth: Smooth, block: list[int], plain: LeftOut) -> _Step | None:
     """The config_type whose energies fit the others best after a step, if the step is beyond doubt."""
     energy_s = table.energy_s[block]
     groups = np.array([table.frames[s].group for s in block])
+    names, first, count = np.unique(groups, return_index=True, return_counts=True)
+    rarest = [str(names[k]) for k in np.lexsort((-first, count))]
+    if len(rarest) <= 2:
+        rarest.pop()  # one step tells two groups apart, and the smaller one is named
     best: tuple[float, str, float, LeftOut] | None = None
-    for group in np.unique(groups) if len(np.unique(groups)) > 1 else ():
+    for group in rarest:
         high_s, fit, step, error = (groups == group).astype(float), plain, 0.0, 0.0
         if high_s.sum() < _LEAST_MINOR:
             continue
@@ -114,12 +136,13 @@ def _group_apart(
             step, error = smooth.step(energy_s, high_s, fit)
             fit = smooth.leave_one_out(energy_s - step * high_s)
         gain = fit.density - plain.density
-        if abs(step) > max(_GROUP_STEP, _CERTAIN * error) and gain > 0.05 * len(block):
-            best = max(best or (0.0, "", 0.0, fit), (gain, str(group), step, fit), key=lambda entry: entry[0])
+        falls = typical(fit.residual_s) < _GROUP_FALLS * typical(plain.residual_s)
+        if falls and abs(step) > max(_GROUP_STEP, _CERTAIN * error) and gain > 0.05 * len(block):
+            best = max(best or (0.0, "", 0.0, fit), (gain, group, step, fit), key=lambda entry: entry[0])
     if best is None:
         return None
-    members = [s for s, group in zip(block, groups, strict=True) if group == best[1]]
-    return members, best[2], typical(plain.residual_s), typical(best[3].residual_s), best[1]
+    members = [s for s in table.groups[best[1]] if np.isfinite(table.energy_s[s])]
+    return _Step(members, [], best[2], typical(plain.residual_s), typical(best[3].residual_s), best[1])
 
 
 def _halves(residual_s: FloatArray) -> FloatArray:
@@ -153,23 +176,23 @@ def _settled(
     return high_s, step, fit
 
 
-def _mixed(table: Table, high: list[tuple[list[int], float, float, float, str]]) -> Finding:
-    """One finding of all blocks."""
-    which = [s for block in high for s in block[0]]
-    step, before, after = (float(np.median([block[k] for block in high])) for k in (1, 2, 3))
-    others = sum(len(block[0]) for block in high)
-    total = int(np.isfinite(table.energy_s).sum())
-    group = high[0][4]
+def _mixed(table: Table, steps: list[_Step]) -> Finding:
+    """One finding of all blocks; the side with fewer frames is named."""
+    high, low = ([s for step in steps for s in side(step)] for side in (attrgetter("high"), attrgetter("low")))
+    height, before, after = (float(np.median(x)) for x in zip(*(s[2:5] for s in steps), strict=True))
+    which, group = high, steps[0].group
     if group:
-        what = (
-            f"All energies of {group} lie about {1e3 * step:+.0f} meV/atom off those of other groups at like structures"
-        )
+        what = f"All energies of {group} lie about {1e3 * height:+.0f} meV/atom off those of other groups "
+        what += "at like structures"
     else:
-        if 2 * others > total:  # name the fewer ones
-            own = set(which)
-            which = [s for s in range(len(table)) if s not in own and np.isfinite(table.energy_s[s])]
-            step = -step
-        what = f"Two reference methods: {len(which)} energies lie {1e3 * step:+.0f} meV/atom off the others"
+        if len(high) > len(low):
+            which, height = low, -height
+        others = len(high) + len(low) - len(which)
+        what = (
+            f"Two reference methods: these {len(which)} energies lie {1e3 * height:+.0f} meV/atom off {others} others"
+        )
+        unclear = int(np.isfinite(table.energy_s).sum()) - len(high) - len(low)
+        what += f" ({unclear} more are copies or cannot be told apart)" if unclear else ""
     what += f"; without that step, leave-one-out residuals fall from {1e3 * before:.2g} to {1e3 * after:.2g} meV/atom"
     fix = "compute all frames with one functional, basis set and pseudopotential, or fit one of the sets"
     return table.finding("two-methods", "error", which, what, fix)

@@ -37,7 +37,7 @@ class Pairs:
     ----------
     i_p, j_p : indices of the two structures.
     energy_p : E_j - E_i, eV.
-    work_p : -½ Σ (F_i + F_j)·Δx, eV; zero without forces.
+    halves_p2 : -½ Σ F·Δx with the forces of i and those of j, eV; zero without forces.
     harmonic_p : ½ |Σ (F_j - F_i)·Δx|, eV, the energy that the displacement costs in a harmonic crystal.
     shift_p : displacement, rms over atoms, Å, without the affine part that follows the cell.
     strain_pv : (P, 6) Voigt strain from cell i to cell j about their mean, shear components doubled.
@@ -46,13 +46,19 @@ class Pairs:
     i_p: IntArray
     j_p: IntArray
     energy_p: FloatArray
-    work_p: FloatArray
+    halves_p2: FloatArray
     harmonic_p: FloatArray
     shift_p: FloatArray
     strain_pv: FloatArray
 
     def __len__(self) -> int:
         return len(self.i_p)
+
+    @property
+    def work_p(self) -> FloatArray:
+        """-½ Σ (F_i + F_j)·Δx, eV."""
+        work: FloatArray = self.halves_p2.sum(axis=1)
+        return work
 
     @property
     def stretch_p(self) -> FloatArray:
@@ -84,7 +90,7 @@ def similar_pairs(frames: Sequence[Frame], mean_sf: FloatArray) -> Pairs:
     if not parts:
         nothing = np.zeros(0)
         none = np.zeros(0, dtype=np.int64)
-        return Pairs(none, none, nothing, nothing, nothing, nothing, np.zeros((0, 6)))
+        return Pairs(none, none, nothing, np.zeros((0, 2)), nothing, nothing, np.zeros((0, 6)))
     found = Pairs(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Pairs)})
     _, first = np.unique(np.stack([found.i_p, found.j_p]), axis=1, return_index=True)
     return found.keep(first)
@@ -118,17 +124,18 @@ def _between(one: Frame, others: Sequence[Frame], i: int, index: IntArray) -> Pa
     """All of `others` against one structure."""
     periodic = bool(one.pbc_c.any())
     x_nec, turn_ncc, strain_nv = (_mapped if periodic else _turned)(one, others)
-    work, harmonic = np.zeros(len(others)), np.zeros(len(others))
+    halves_n2, harmonic = np.zeros((len(others), 2)), np.zeros(len(others))
     if one.forces_ec is not None:
         first_ec = one.forces_ec
         second_nec = np.array([frame.forces_ec for frame in others]) @ turn_ncc
-        work = -0.5 * ((first_ec + second_nec) * x_nec).sum(axis=(1, 2))
+        halves_n2 = -0.5 * np.stack([(f * x_nec).sum(axis=(1, 2)) for f in (first_ec, second_nec)], axis=1)
         harmonic = 0.5 * np.abs(((second_nec - first_ec) * x_nec).sum(axis=(1, 2)))
     difference = np.array([frame.energy for frame in others], dtype=float) - float(one.energy or 0.0)
     shift = np.sqrt(np.square(x_nec).sum(axis=2).mean(axis=1))
     low, high = np.minimum(i, index), np.maximum(i, index)
     sign = np.where(index > i, 1.0, -1.0)  # a pair has one direction, whichever of the two was looked at first
-    return Pairs(low, high, sign * difference, sign * work, harmonic, shift, sign[:, None] * strain_nv)
+    halves_n2 = sign[:, None] * np.where(index[:, None] > i, halves_n2, halves_n2[:, ::-1])
+    return Pairs(low, high, sign * difference, halves_n2, harmonic, shift, sign[:, None] * strain_nv)
 
 
 def _mapped(one: Frame, others: Sequence[Frame]) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -118,7 +118,5 @@ def _refused(what: str, fix: str, found: Sequence[tuple[Place, str]]) -> Finding
 def _remarked(text: str, places: Sequence[Place]) -> Finding:
     for words, (rule, severity, fix) in REMARKS.items():
         if words in text:
-            return Finding(
-                rule, severity, text.split(": name the right")[0].split("; name the right")[0], fix, tuple(places)
-            )
+            return Finding(rule, severity, text.split("; name the right")[0], fix, tuple(places))
     return Finding("reader", "warning", text, "see what the reader says", tuple(places))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gapkit.datasets.finding import SEVERITIES, Finding, Severity
+from gapkit.datasets.finding import SEVERITIES, Finding, Severity, counted
 from gapkit.datasets.summary import Summary
 
 
@@ -67,11 +67,7 @@ class Report:
             yield f"        Fix: {finding.fix.rstrip('.')}."
         if self.findings:
             yield ""
-        yield ", ".join(_counted(len(self.of(severity)), severity) for severity in SEVERITIES)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+        yield ", ".join(counted(len(self.of(severity)), severity) for severity in SEVERITIES)
 
 
 def _sorted(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.pairs import UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
@@ -26,6 +27,7 @@ _FITS: Final = 0.35  # share of the residual that another reading must leave
 _SHEAR_FITS: Final = 0.3
 _TIGHT: Final = 0.1  # the same of a factor that is no known unit
 _OFFSET: Final = 1.0  # GPa
+_PULAY: Final = 20.0  # GPa, more than any basis set is off
 _B_PRIME: Final = 4.5  # pressure derivative of the bulk modulus, 3.5 to 5.5 in most solids
 _GAMMA: Final = 2.0  # Grüneisen parameter, 1 to 3
 _ORDER: Final = ("xx", "yy", "zz", "yz", "xz", "xy")
@@ -34,8 +36,9 @@ _ORDER: Final = ("xx", "yy", "zz", "yz", "xz", "xy")
 @dataclass(frozen=True, eq=False)
 class _Strained:
     """Pairs with both stresses: ΔE less the work of the forces, the harmonic energy of the displacement, and of both
-    structures stresses and volumes, with the strain between them."""
+    structures index, stress and volume, with the strain between them."""
 
+    ends_2p: IntArray
     rest_p: FloatArray
     harmonic_p: FloatArray
     stress_2pv: FloatArray
@@ -44,10 +47,14 @@ class _Strained:
 
     def work(self, order: tuple[int, ...] = (0, 1, 2, 3, 4, 5), virial: bool = False) -> FloatArray:
         """½ Σ V σ : ε with the components in another order, or with the label taken for the virial of the cell."""
-        volume = np.ones_like(self.volume_2p) if virial else self.volume_2p
-        mean_pv = 0.5 * (self.stress_2pv * volume[:, :, None]).sum(axis=0)
-        work: FloatArray = (mean_pv[:, order] * self.strain_pv).sum(axis=1)
+        work: FloatArray = self.halves(order, virial).sum(axis=0)
         return work
+
+    def halves(self, order: tuple[int, ...] = (0, 1, 2, 3, 4, 5), virial: bool = False) -> FloatArray:
+        """The terms of both structures, shape (2, P)."""
+        volume = np.ones_like(self.volume_2p) if virial else self.volume_2p
+        halves: FloatArray = 0.5 * volume * (self.stress_2pv[:, :, order] * self.strain_pv).sum(axis=2)
+        return halves
 
     def __len__(self) -> int:
         return len(self.rest_p)
@@ -80,12 +87,13 @@ def _strained(table: Table, pairs: Pairs) -> _Strained:
     rest_p = pairs.energy_p - pairs.work_p
     calm = pairs.harmonic_p < _CALM * np.abs(rest_p)
     rest_p, ends = rest_p[calm], ends[:, calm]
-    return _Strained(rest_p, pairs.harmonic_p[calm], stress_sv[ends], volume_s[ends], pairs.strain_pv[calm])
+    return _Strained(ends, rest_p, pairs.harmonic_p[calm], stress_sv[ends], volume_s[ends], pairs.strain_pv[calm])
 
 
 def _by_volume(table: Table, which: list[int]) -> _Strained:
     """Neighbours in volume of each composition, per atom, as if strained evenly; energies of one size only."""
     parts: list[tuple[float, FloatArray, FloatArray, float]] = []
+    ends: list[tuple[int, int]] = []
     for _, members in table.by(lambda member: (member.formula, member.frame.n_atoms)).items():
         own = [s for s in members if s in set(which) and table.frames[s].energy is not None]
         own.sort(key=lambda s: table.frames[s].volume)
@@ -95,14 +103,17 @@ def _by_volume(table: Table, which: list[int]) -> _Strained:
             if 1e-3 < stretch < 0.03 and one.stress_v is not None and two.stress_v is not None:
                 difference = float(two.energy or 0.0) - float(one.energy or 0.0)
                 stress = np.stack([one.stress_v, two.stress_v])
+                ends.append((i, j))
                 parts.append((difference, stress, np.array([one.volume, two.volume]), stretch))
     if not parts:
         nothing = np.zeros(0)
-        return _Strained(nothing, nothing, np.zeros((2, 0, 6)), np.zeros((2, 0)), np.zeros((0, 6)))
+        return _Strained(
+            np.zeros((2, 0), dtype=np.int64), nothing, nothing, np.zeros((2, 0, 6)), np.zeros((2, 0)), np.zeros((0, 6))
+        )
     strain_pv = np.array([[part[3]] * 3 + [0.0] * 3 for part in parts])
     rest = np.array([part[0] for part in parts])
     stress_2pv, volume_2p = (np.stack([part[k] for part in parts], axis=1) for k in (1, 2))
-    return _Strained(rest, np.zeros_like(rest), stress_2pv, volume_2p, strain_pv)
+    return _Strained(np.array(ends).T, rest, np.zeros_like(rest), stress_2pv, volume_2p, strain_pv)
 
 
 def _judge(table: Table, group: str, which: list[int], own: _Strained) -> Iterator[Finding | None]:
@@ -116,6 +127,10 @@ def _judge(table: Table, group: str, which: list[int], own: _Strained) -> Iterat
         if found is not None:
             yield found
             return
+    some = _some(table, group, own)
+    if some is not None:
+        yield some
+        return
     wrong = _shear_order(own)
     if wrong is not None:
         order, before, after = wrong
@@ -156,6 +171,19 @@ def _scaled(table: Table, which: list[int], k: float, numbers: str, own: _Strain
     if unit:
         what, fix = f"Stress looks like {unit}{sign}", f"multiply it by {np.sign(k) / STRESSES[unit]:.6g}"
     return table.finding("stress-unit", "error", which, f"{what}: {numbers}", fix)
+
+
+def _some(table: Table, group: str, own: _Strained) -> Finding | None:
+    """Another sign or unit in some frames."""
+    mixed = mixed_factors(own.ends_2p, own.rest_p, own.halves(), STRESSES)
+    if mixed is None:
+        return None
+    sign = mixed.name == WRONG_SIGN
+    what = "Stress has the wrong sign, it is a pressure," if sign else f"Stress looks like {mixed.name}"
+    what += f" in these frames, and not in others of {group}: so read, ΔE of strained pairs is missed by "
+    what += f"{mixed.after:.2g} eV instead of {mixed.before:.2g} eV; frames without similar ones are not judged"
+    fix = f"multiply it by {mixed.factor:.6g}, and look how other frames were converted"
+    return table.finding("stress-sign" if sign else "stress-unit", "error", mixed.which, what, fix)
 
 
 def _shear_order(own: _Strained) -> tuple[tuple[int, ...], float, float] | None:
@@ -199,21 +227,21 @@ def _offset(table: Table, group: str, which: list[int], own: _Strained) -> Findi
         return None
     what = f"Stress is off the slope of the energy by {-10.0 * offset / GPA:+.0f} ± {10.0 * unsure / GPA:.0f} kbar in "
     what += f"{large.sum()} pairs of {group} that differ in volume"
+    if abs(offset) > _PULAY * GPA:
+        fix = "check that energies, forces and stresses belong to the same frames; one of the three is wrong"
+        return table.finding("stress-against-energy", "warning", which, what, fix)
     fix = "an incomplete basis set does that (Pulay stress): raise its cutoff, or leave these stresses out"
     return table.finding("stress-offset", "warning", which, what, fix)
 
 
 def _by_size(table: Table, which: list[int]) -> Iterator[Finding]:
     """Stresses too large to be in eV/Å³, where energies do not tell."""
-    size_s = {}
-    for s in which:
-        stress_v, frame = table.frames[s].stress_v, table.frames[s]
-        if stress_v is not None:
-            size_s[s] = float(np.abs(stress_v).max()) * frame.volume / frame.n_atoms
+    frames = {s: table.frames[s] for s in which}
+    largest_s = {s: float(np.abs(f.stress_v).max()) for s, f in frames.items() if f.stress_v is not None}
     for group, members in table.groups.items():
-        own = [s for s in members if s in size_s]
-        if own and float(np.median([size_s[s] for s in own])) > HUGE:
-            largest = float(np.median([np.abs(table.frames[s].stress_v).max() for s in own]))  # type: ignore[arg-type]
+        own = [s for s in members if s in largest_s]
+        if own and float(np.median([largest_s[s] * frames[s].volume / frames[s].n_atoms for s in own])) > HUGE:
+            largest = float(np.median([largest_s[s] for s in own]))
             what = f"Stresses of {group} are of the order of {largest:.3g} eV/Å³ = {largest / GPA:.3g} GPa"
             fix = f"if they are in GPa multiply them by {GPA:.6g}, in kbar by {0.1 * GPA:.6g}; if virials, divide by -V"
             yield table.finding("stress-unit", "error", own, what, fix)

@@ -11,6 +11,7 @@ from ase.data import atomic_masses, chemical_symbols
 from ase.units import _amu
 
 from gapkit import Frame
+from gapkit.datasets.finding import counted
 from gapkit.datasets.table import Table
 from gapkit.typing import KINDS
 from gapkit.units import GPA
@@ -69,13 +70,18 @@ class Summary:
         return asdict(self)
 
     def __str__(self) -> str:
+        if not self.files:
+            return "no frame can be read"
+        files = ", ".join(f"{name} ({counted(count, 'frame')})" for name, count in self.files.items())
         frames, atoms = sum(self.files.values()), sum(self.elements.values())
         elements = ", ".join(f"{symbol} {count}" for symbol, count in self.elements.items())
-        labels = ", ".join(f"{kind} of {count}" for kind, count in self.labels.items() if count) or "none"
+        labels = (
+            ", ".join(f"{kind} of {counted(count, 'frame')}" for kind, count in self.labels.items() if count) or "none"
+        )
         lines = [
-            f"files     {', '.join(f'{name} ({count} frames)' for name, count in self.files.items())}",
-            f"atoms     {atoms} in {frames} frames: {elements}; {self.formulas} compositions",
-            f"labels    {labels} frames",
+            f"files     {files}",
+            f"atoms     {atoms} in {counted(frames, 'frame')}: {elements}; {counted(self.formulas, 'composition')}",
+            f"labels    {labels}",
             "",
         ]
         rows = [
@@ -125,15 +131,16 @@ def _group(frames: Sequence[Frame]) -> Group:
         atoms=sum(sizes),
         atoms_per_frame=(min(sizes), max(sizes)),
         energy=_range(f.energy / f.n_atoms for f in frames if f.energy is not None),
-        force=_range(_largest(f) for f in frames if f.forces_ec is not None),
+        force=_range(size for f in frames if (size := largest_force(f)) is not None),
         stress=_range(x / GPA for f in frames if f.stress_v is not None for x in (f.stress_v.min(), f.stress_v.max())),
         volume=_range(f.volume / f.n_atoms for f in crystals),
         density=_range(_density(f) for f in crystals),
     )
 
 
-def _largest(frame: Frame) -> float:
-    return 0.0 if frame.forces_ec is None else float(np.linalg.norm(frame.forces_ec, axis=1).max())
+def largest_force(frame: Frame) -> float | None:
+    """Of all atoms, eV/Å; None without forces."""
+    return None if frame.forces_ec is None else float(np.linalg.norm(frame.forces_ec, axis=1).max())
 
 
 def _density(frame: Frame) -> float:

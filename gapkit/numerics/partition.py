@@ -14,9 +14,9 @@ from gapkit.typing import BoolArray, IntArray
 
 _EXCESS: Final = 1.5  # a run may be this many times as large as the share of its stratum and still move as a whole
 _SHORTEST: Final = 5  # members of a run that can be cut
-_PER_FOLD = 3  # blocks of a long run that a fold has
-_PER_FOLD = 3  # blocks of a long run that a fold has
-_BLOCK, _MOST_BLOCKS = 10, 4  # members of a block where the run is long enough; blocks of a run
+_PER_FOLD: Final = 3  # blocks of a long run for each fold, at most
+_BLOCK: Final = 10  # members of a block, or more, where the run is long enough
+_MOST_BLOCKS: Final = 4  # of a run that are drawn for one side
 
 
 def holdout(
@@ -63,6 +63,9 @@ def folds(
     run_s: IntArray, stratum_s: IntArray, n_folds: int, random: np.random.Generator, sole_s: BoolArray | None = None
 ) -> tuple[IntArray, list[int]]:
     """Deal whole runs to folds of nearly equal size, each stratum as evenly as its runs allow.
+
+    A run of more than 1.5 times the share of a fold is cut into contiguous blocks: one for each fold, and more, of 10
+    members or a few more each, up to three for each fold, where it is long enough.
 
     Parameters as in `holdout`.
 

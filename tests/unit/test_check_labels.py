@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
 
-from gapkit import ConfigError, DataError, Keys, to_frames
+from gapkit import ConfigError, DataError, Frame, GapkitWarning, Keys, to_frames
 from gapkit.datasets import Finding, Place, Report, check_files, check_frames
 from gapkit.datasets.finding import listed
 from tests.samples import frames
@@ -76,16 +78,26 @@ def test_misspelt_group_is_a_warning() -> None:
     assert 'set group = "config_typ"' in found.fix
 
 
-@pytest.mark.parametrize(("old", "new"), [("REF_energy", "MACE_energy"), ("REF_forces", "gradients")])
-def test_label_under_a_name_that_nobody_looks_up(old: str, new: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("REF_energy", "MACE_energy", "energy"),
+        ("REF_energy", "E_pbe", "energy"),
+        ("REF_forces", "gradients", "forces"),
+        ("REF_stress", "pbe_S", "stress"),
+    ],
+)
+def test_label_under_a_name_that_nobody_looks_up(old: str, new: str, kind: str) -> None:
     structures = set_of()
-    move(structures[2], old, new)
+    (index,) = [k for k, atoms in enumerate(structures) if old in {**atoms.info, **atoms.arrays} and atoms.pbc.all()][
+        :1
+    ]
+    move(structures[index], old, new)
     found = only(check_frames(structures), "unknown-label", "warning")
-    assert found.frames == (2,)
-    assert f'= "{new}"' in found.fix
+    assert found.frames == (index,)
+    assert f'{kind} = "{new}"' in found.fix
     assert ("turn its sign" in found.fix) == (new == "gradients")
-    kind = {"MACE_energy": "energy", "gradients": "forces"}[new]
-    named = check_frames([structures[2]], keys=Keys(**{kind: new}))
+    named = check_frames([structures[index]], keys=Keys(**{kind: new}))
     assert not named.by_rule("unknown-label")
     assert kind in [k for k, count in named.summary.labels.items() if count]
 
@@ -108,6 +120,12 @@ def test_missing_labels() -> None:
     structures = set_of()
     del structures[1].info["REF_stress"]
     assert only(check_frames(structures), "missing-stress", "note").frames == (1,)
+    structures = set_of()
+    for atoms in structures:
+        atoms.arrays.pop("REF_forces", None)
+    found = only(check_frames(structures), "missing-forces", "note")
+    assert found.frames == (1, 2, 3, 4, 5, 6)
+    assert "No frame has forces" in found.what
     bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in set_of()]
     assert only(check_frames(bare), "missing-labels", "error").frames == tuple(range(7))
 
@@ -152,6 +170,9 @@ def test_masks_groups_and_flags() -> None:
     found = only(check_frames(structures), "flagged-frames", "warning")
     assert found.frames == (6,)
     assert "scf_converged = False" in found.what
+    structures = set_of()
+    structures[2].info["stress_quality"] = "unknown"
+    assert only(check_frames(structures), "flagged-frames", "note").frames == (2,)
 
 
 def test_frames_that_the_reader_refuses_and_the_others() -> None:
@@ -183,6 +204,23 @@ def test_broken_files(tmp_path: Path) -> None:
     assert any(str(cut) in finding.where for finding in unreadable)
     assert any("does not exist" in finding.what and str(missing) == finding.where for finding in unreadable)
     assert report.summary.files[str(good)] == 5
+
+
+def test_the_summary_counts_one_thing_as_one() -> None:
+    text = str(check_frames(set_of()[1:2]).summary)
+    assert "train (1 frame)" in text
+    assert "in 1 frame: Si" in text
+    assert "; 1 composition\n" in text
+    assert "energy of 1 frame, forces of 1 frame" in text
+    assert "train (7 frames)" in str(check_frames(set_of()).summary)
+
+
+def test_a_file_without_frames_has_no_table(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.xyz"
+    empty.touch()
+    report = check_files([empty])
+    assert [(f.rule, f.where) for f in report.findings] == [("unreadable-file", str(empty))]
+    assert str(report).startswith("no frame can be read\n\nerror   unreadable-file")
 
 
 def test_what_is_no_list_is_refused() -> None:
@@ -218,6 +256,16 @@ def test_what_the_reader_remarks_becomes_a_finding() -> None:
     assert found["unsupported"].frames == (2,)
     assert "force_atom_sigma" in found["unsupported"].fix
     assert found["outdated"].frames == (7,)
+
+
+def test_a_remark_that_no_rule_knows_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def remarking(*arguments: Any, **options: Any) -> list[Frame]:
+        warnings.warn("Something is odd (frame 0).", GapkitWarning, stacklevel=2)
+        return to_frames(*arguments, **options)
+
+    monkeypatch.setattr("gapkit.datasets.reading.to_frames", remarking)
+    found = only(check_frames(set_of()), "reader", "warning")
+    assert (found.frames, found.what) == (tuple(range(7)), "Something is odd")
 
 
 def test_frames_of_gapkit_are_taken_as_they_are() -> None:

@@ -168,7 +168,7 @@ def test_forces_by_their_energies(factor: float, rule: str, words: str) -> None:
     found = only(check_frames(changed(RATTLED, times("forces", factor))), rule)
     assert found.frames == tuple(range(24))
     assert words in found.what
-    assert "check both" in found.fix or f"multiply them by {1.0 / factor:.4g}"[:20] in found.fix
+    assert found.fix.startswith("check both" if factor == 3.0 else f"multiply them by {1.0 / factor:.6g}")
 
 
 def test_forces_of_other_atoms() -> None:
@@ -178,7 +178,7 @@ def test_forces_of_other_atoms() -> None:
     found = only(check_frames(changed(RATTLED, roll)), "forces-against-energy")
     assert "nothing to do" in found.what
     some = check_frames(changed(RATTLED, roll, [5, 11]))
-    assert set(only(some, "forces-against-energy", "warning").frames) <= {5, 11}
+    assert only(some, "forces-against-energy", "warning").frames == (5, 11)
 
 
 def test_forces_of_a_real_frame_with_the_wrong_sign() -> None:
@@ -324,4 +324,110 @@ def test_a_config_type_of_another_method() -> None:
         results["energy"] = results["energy"] + 0.2 * len(atoms)
 
     found = only(check_frames([*cold, *changed(hot, other)]), "two-methods")
-    assert found.frames == tuple(range(30, 60)) or found.frames == tuple(range(30))
+    assert found.frames == tuple(range(30, 60))
+    assert re.search(r"All energies of hot lie about \+2[01]\d meV/atom off", found.what)
+
+
+def test_copies_are_not_taken_for_noise_or_for_a_second_method(silicon: Silicon) -> None:
+    """Surfaces of a sound set that are there twice are copies, and no other method."""
+    report = check_frames([*silicon.train, *silicon.train[40:70]])
+    assert [(f.rule, f.severity) for f in report.findings if f.severity != "note"] == [("copies", "warning")]
+
+
+def test_of_two_methods_only_frames_are_named_whose_side_is_clear(silicon: Silicon) -> None:
+    """Hot liquids scatter more than 30 meV/atom: to which method they belong cannot be told."""
+
+    def other(results: dict[str, np.ndarray], atoms: Atoms) -> None:
+        results["energy"] = results["energy"] + 0.03 * len(atoms)
+
+    truth = set(range(1, len(silicon.train), 4))
+    (found,) = check_frames(changed(silicon.train, other, sorted(truth))).by_rule("two-methods")
+    assert set(found.frames) < truth
+    assert len(found.frames) > 0.4 * len(truth)
+    assert re.search(r"lie \+30 meV/atom off \d+ others \(\d+ more are copies or cannot be told apart\)", found.what)
+
+
+def test_frames_that_lack_an_atom_are_no_second_method() -> None:
+    structures = read_frames(DATA / "molybdenum" / "train.xyz")
+    for k in (30, 31):
+        results = dict(structures[k].calc.results)
+        del structures[k][4]
+        results["forces"] = np.delete(results["forces"], 4, axis=0)
+        structures[k].calc = SinglePointCalculator(structures[k], **results)
+    found = only(check_frames(structures), "net-force", "warning")
+    assert found.frames == (30, 31)
+
+
+def test_copies_that_differ_do_not_accuse_forces() -> None:
+    def lift(results: dict[str, np.ndarray], atoms: Atoms) -> None:
+        results["energy"] = results["energy"] + 0.02 * len(atoms)
+
+    found = only(check_frames([*RATTLED[:12], *changed(RATTLED[:12], lift)]), "copies-differ")
+    assert found.frames == tuple(range(24))
+
+
+THIRD = tuple(range(0, 24, 3))
+
+
+@pytest.mark.parametrize(
+    ("factor", "rule", "words"),
+    [(-1.0, "stress-sign", "it is a pressure, in these"), (1.0 / GPa, "stress-unit", "looks like GPa in these")],
+)
+def test_stress_of_some_frames(factor: float, rule: str, words: str) -> None:
+    found = only(check_frames(changed(STRAINED, times("stress", factor), THIRD)), rule)
+    assert found.frames == THIRD
+    assert words in found.what
+    assert found.fix.startswith(f"multiply it by {1.0 / factor:.6g}")
+
+
+@pytest.mark.parametrize(
+    ("factor", "rule", "words"),
+    [
+        (-1.0, "force-sign", "wrong sign in these"),
+        (Bohr / Hartree, "force-unit", "Hartree/Bohr in these"),
+        (Bohr, "force-unit", "eV/Bohr in these"),
+    ],
+)
+def test_forces_of_some_frames(factor: float, rule: str, words: str) -> None:
+    found = only(check_frames(changed(RATTLED, times("forces", factor), THIRD)), rule)
+    assert found.frames == THIRD
+    assert words in found.what
+    assert found.fix.startswith(f"multiply them by {1.0 / factor:.6g}")
+
+
+def test_stress_and_energies_of_different_frames() -> None:
+    def shift(results: dict[str, np.ndarray], _: Atoms) -> None:
+        results["stress"][:3] -= 40.0 * GPa
+
+    found = only(check_frames(changed(STRAINED, shift)), "stress-against-energy", "warning")
+    assert found.frames == tuple(range(24))
+    assert "one of the three is wrong" in found.fix
+
+
+def test_units_of_energies_of_cells_with_as_many_atoms_as_the_unit_is_large() -> None:
+    """1 Ry = 13.6 eV, so 12 atoms in Rydberg look like energies per atom: the other frames decide."""
+    structures = [*MIXED, *shifted(copper(4, rattle=0.05, repeat=3, seed=12))]
+    wrong = (0, 13, 14, 24, 26)
+    assert only(check_frames(changed(structures, times("energy", 2.0 / Hartree), wrong)), "energy-unit").frames == wrong
+    assert only(check_frames(changed(structures, per_atom, wrong)), "energy-per-atom").frames == wrong
+
+
+def test_force_outlier_among_forces_of_all_sizes_and_forces_of_zero() -> None:
+    wide = [atoms for k in range(8) for atoms in copper(2, rattle=0.02 * 1.3**k, repeat=2, seed=20 + k)]
+
+    def pull(results: dict[str, np.ndarray], _: Atoms) -> None:
+        results["forces"][:2, 0] += (40.0, -40.0)
+
+    assert not check_frames(wide).by_rule("force-outlier")
+    assert only(check_frames(changed(wide, pull, [3])), "force-outlier", "warning").frames == (3,)
+    found = only(check_frames([*changed(wide, times("forces", 0.0), [5]), *copper(1)]), "force-outlier", "warning")
+    assert found.frames == (5,)
+    assert "All forces are zero" in found.what
+
+
+def test_isolated_atoms_that_nearly_agree_or_are_missing() -> None:
+    found = only(check_frames([*MIXED, *atoms_alone(-46.5, -46.48)]), "isolated-atom", "warning")
+    assert found.frames == (24, 25)
+    missing = only(check_frames(MIXED), "isolated-atom", "note")
+    assert missing.frames == ()
+    assert "isolated atom of Cu" in missing.what

@@ -67,7 +67,7 @@ def test_copies_by_symmetry_and_by_supercell() -> None:
     report = check_frames(structures)
     (found,) = report.by_rule("copies")
     assert (found.frames, found.severity) == ((1, 4, 8, 9), "note")
-    assert "train 8 = train 1, train 9 = train 4" in found.what
+    assert "environments: 8 = 1, 9 = 4" in found.what
     assert not report.errors
     (exact,) = check_frames([*CELLS, CELLS[6].copy()]).by_rule("copies")
     assert (exact.frames, exact.severity) == ((6, 8), "warning")
@@ -138,3 +138,39 @@ def test_robust_statistics() -> None:
     assert deviations(np.ones(3), 0.1).max() == 0.0
     assert slope(np.array([1.0, 2.0, -3.0, 0.0]), np.array([2.0, 4.0, -6.0, 9.0])) == 2.0
     assert slope(np.zeros(2), np.ones(2)) == 0.0
+
+
+def test_test_frames_near_those_of_the_fit_and_copies_with_other_energies() -> None:
+    near = CELLS[3].copy()
+    near.rattle(0.003, seed=2)
+    found = only(check_frames(CELLS, [labelled(near)]), "near-shared", "note")
+    assert found.frames == (8,)
+    assert "test 0 = train 3" in found.what
+
+    for step, severity in ((0.005, "warning"), (0.05, "error")):
+        twin = CELLS[2].repeat((1, 1, 2))
+        energy = CELLS[2].get_potential_energy() * 2 + step * len(twin)
+        twin.calc = SinglePointCalculator(twin, energy=energy, forces=np.zeros((8, 3)))
+        differ = only(check_frames(CELLS, [twin]), "copies-differ", severity)
+        assert differ.frames == (2, 8)
+        assert f"{1e3 * step:.3g} meV/atom" in differ.what
+
+
+def test_a_crystal_that_has_lost_its_cell() -> None:
+    lost = Atoms(CELLS[5].numbers, CELLS[5].positions, info={"config_type": "bulk"})
+    lost.calc = SinglePointCalculator(lost, **{k: CELLS[5].calc.results[k] for k in ("energy", "forces")})
+    found = only(check_frames([*CELLS[:5], lost, *CELLS[6:]]), "not-periodic", "warning")
+    assert found.frames == (5,)
+    assert "7 other frames of bulk are periodic" in found.what
+    lost.info["config_type"] = "cluster"
+    assert not check_frames([*CELLS[:5], lost, *CELLS[6:]]).by_rule("not-periodic")
+
+
+def test_an_element_of_two_frames() -> None:
+    structures = copper(24, strain=0.02, rattle=0.03, seed=9)
+    for k in (4, 7):
+        structures[k].symbols[0] = "Ni"
+        structures[k] = labelled(structures[k])
+    found = only(check_frames(structures), "rare-element", "warning")
+    assert found.frames == (4, 7)
+    assert "Ni is in 2 of 24 frames only" in found.what

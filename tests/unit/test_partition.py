@@ -82,8 +82,22 @@ def test_folds_cut_what_is_larger_than_a_fold() -> None:
     fold, cut = folds(run, np.array([0] * 40), 4, np.random.default_rng(0))
     assert cut == [0]
     assert (np.diff(fold[:30]) != 0).sum() == 3
-    assert sorted(np.bincount(fold)) == [7, 7, 12, 14] or np.ptp(np.bincount(fold)) <= 7
+    assert sorted(np.bincount(fold)) == [8, 8, 12, 12]  # blocks of 7 or 8, with or without a whole run
     assert (folds(run, np.full(40, -1), 4, np.random.default_rng(0))[0] == -1).all()
+
+
+@pytest.mark.parametrize(("members", "blocks"), [(20, 4), (54, 5), (100, 10), (500, 12)])
+def test_a_long_run_is_cut_into_blocks_of_ten_or_more_and_every_fold_has_some(members: int, blocks: int) -> None:
+    fold, cut = folds(np.zeros(members, dtype=int), np.zeros(members, dtype=int), 4, np.random.default_rng(0))
+    assert cut == [0]
+    counts = np.bincount(fold, minlength=4)
+    lengths = np.diff(np.flatnonzero(np.diff(fold, prepend=-1, append=-1)))  # neighbours of one fold count as one
+    least = members // blocks  # no block is shorter, and 10 where the run has that many for each fold
+    assert least >= 10 or members < 40
+    assert lengths.min() >= least
+    assert len(lengths) <= blocks
+    assert counts.min() >= least
+    assert np.ptp(counts) <= least + 1
 
 
 def test_every_beginning_of_the_order_has_the_shares_of_the_whole() -> None:

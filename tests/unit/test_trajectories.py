@@ -438,6 +438,16 @@ def test_one_run_is_dealt_in_blocks() -> None:
     assert sorted(tuple(test) for test in tests) == [tuple(range(k, k + 5)) for k in (0, 5, 10, 15)]
 
 
+def test_a_long_run_is_dealt_in_blocks_of_ten_or_more() -> None:
+    """As the 54 frames of one crystal in silicon: every frame is tested once, and every fold has some."""
+    with pytest.warns(GapkitWarning, match="54 frames of 'default' from frame 0"):
+        tests = [test for _, test in TrajectoryKFold(4).split(crystal_run(54))]
+    assert sorted(np.concatenate(tests).tolist()) == list(range(54))
+    for test in tests:
+        edges = np.flatnonzero(np.diff(test, prepend=-2, append=99) != 1)
+        assert np.diff(edges).min() >= 10
+
+
 def test_folds_of_known_runs_and_errors() -> None:
     frames = [liquid_run(1, seed)[0] for seed in range(6)]
     for train, test in TrajectoryKFold(3).split(frames, groups=list("aabbcc")):
