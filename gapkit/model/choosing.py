@@ -1,8 +1,8 @@
 """Settings for users who give none.
 
 First a few sets of terms compete, by the evidence of small fits to a part of the data. Then the number of sparse points
-and σ of the labels come from one fit to all data, by errors of frames that are left out: its compressed rows hold those
-of every smaller fit and of every fold, so that learning curves and σ cost no kernel evaluation.
+and σ of the labels come from one fit to a larger part, by errors of frames that are left out: its compressed rows hold
+those of every smaller fit and of every fold, so that learning curves and σ cost no kernel evaluation.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gapkit.errors import DataError
 from gapkit.gp.folds import Folds, Scales
 from gapkit.gp.noise import SIGMA_UNITS, Noise
 from gapkit.model.defaults import default_terms, distances, first_sparse, shared, soap_of
+from gapkit.model.parallel import one_blas_thread
 from gapkit.model.prepared import Prepared
 from gapkit.model.terms import Term, species_of
 from gapkit.model.trials import Compressed, Judged, Trials
@@ -40,6 +41,7 @@ _TRIAL_POINTS = 300, 100  # sparse points of a trial, and those that each elemen
 _AHEAD = 0.5  # what more points would still gain, over the gain of the last doubling
 _GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
 _STEPS = 8  # towards the largest evidence of a trial
+_CURVE_ATOMS, _CURVE_FRAMES = 10_000, 200  # of the part of the data on which points and σ are chosen
 _CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of errors comes
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
 _OPERATIONS = 3e12  # of the rows of the final fit: some minutes
@@ -95,7 +97,7 @@ def choose(data: Prepared, given: Mapping[str, Any], noise: Noise | None, *, n_j
     if len(trials.used) < FEWEST_FRAMES:
         return _by_rule(data, given, noise, f"fewer than {FEWEST_FRAMES} frames with labels")
     try:
-        with tqdm(desc="choose", unit="trial", disable=None) as bar:
+        with one_blas_thread(), tqdm(desc="choose", unit="trial", disable=None) as bar:
             return _Search(data, dict(given), noise, trials, ceiling, bar).run()
     except DataError as error:  # frames that do not fill the folds
         return _by_rule(data, given, noise, error.what)
@@ -154,6 +156,7 @@ class _Search:
     choices: list[Choice] = field(default_factory=list)
     seen: dict[tuple[float, float, bool], _Trial] = field(default_factory=dict)
     scales: Scales | None = None
+    small: Any = None
 
     def run(self) -> Chosen:
         """Terms, then their number of sparse points and σ."""
@@ -234,11 +237,10 @@ class _Search:
         first = first_sparse(frames) if wanted is None else wanted
         n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
         terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n if wanted else shared(n, frames)})
-        made = self.trials.compressed(terms, self.trials.used, folds=True)
+        made = self.trials.compressed(terms, self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES), folds=True)
         self.bar.update()
         curve, gain = self._curve(made)
-        judged = curve[-1][1]
-        scales = judged.scales
+        scales = curve[-1][1].scales
         if wanted is None and curve[-1][0] < 0.99 * n:  # there are no more distinct environments
             wanted = curve[-1][0]
             self._tell("n_sparse", str(wanted), "all environments that are distinct")
@@ -248,7 +250,7 @@ class _Search:
         noise = self.noise
         if noise is None:
             noise = Noise().scaled({str(kind): factor for kind, factor in scales.items()})
-            self._tell_noise(made, curve, noise)
+            self._tell_noise(noise)
         return wanted, noise
 
     def _curve(self, made: Compressed) -> tuple[list[tuple[int, Judged]], float]:
@@ -267,6 +269,8 @@ class _Search:
                 kinds: list[Kind] = ["forces"] if "forces" in same else list(same)
                 gain = float(np.mean([np.log(before.errors[kind] / same[kind]) for kind in kinds]))
             curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
+            if points <= _EVIDENCE_POINTS or len(curve) == 1:
+                self.small = part, folds, curve[-1][1]
             _log.info("%d sparse points: errors in units of σ %s with σ times %s", points, *vars(curve[-1][1]).values())
             self.bar.update()
         return curve, gain
@@ -295,16 +299,14 @@ class _Search:
         by_time = np.sqrt(_OPERATIONS / (6.0 * atoms))
         return int(min(0.9 * atoms, MOST_POINTS, by_memory, by_time))
 
-    def _tell_noise(self, made: Compressed, curve: Sequence[tuple[int, Judged]], noise: Noise) -> None:
-        """σ, and what the evidence thinks of them."""
-        points, judged = next(((n, j) for n, j in reversed(curve) if n <= _EVIDENCE_POINTS), curve[0])
-        part = made if points == curve[-1][0] else made.thinned(points)
+    def _tell_noise(self, noise: Noise) -> None:
+        """σ, and what the evidence thinks of them: that of a fit with few points, as it takes many evaluations."""
+        part, folds, judged = self.small
         likely = self.trials.evidence(part, judged.scales).scales
-        errors = Judged(Folds(part.prior_mm, part.fixed, part.folds).errors(likely), likely)
         rival = Noise().scaled({str(kind): factor for kind, factor in likely.items()})
-        worse = 100.0 * float(np.expm1(errors.score - judged.score))
+        worse = 100.0 * float(np.expm1(Judged(folds.errors(likely), likely).score - judged.score))
         than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"
         for kind in (k for k in KINDS if k in judged.errors):
-            theirs = f"{getattr(rival, kind):.2g}"
-            why = f"least errors of left-out frames; the evidence of {points} points takes {theirs}, {than}"
-            self._tell(f"sigma_{kind}", f"{getattr(noise, kind):.2g} {SIGMA_UNITS[kind]}", why)
+            theirs = f"the evidence takes {getattr(rival, kind):.2g}, {than}"
+            text = f"{getattr(noise, kind):.2g} {SIGMA_UNITS[kind]}"
+            self._tell(f"sigma_{kind}", text, f"least errors of left-out frames; {theirs}")

@@ -150,7 +150,6 @@ def _name(part: CompressedRows, by: str | None) -> str:
 
 def _noise(noise: Noise, used: Sequence[CompressedRows], factors: Mapping[str, float], by: str) -> Noise:
     """The noise with the σ that were found."""
-    free = [part for part in used if not part.key.own]
     if by == "kind":
         return noise.scaled(factors)
     groups: dict[str, dict[str, float | None]] = {g: {**own} for g, own in (noise.groups or {}).items()}

@@ -21,7 +21,6 @@ from gapkit.model.kept import KeptRows
 from gapkit.model.known import OfElements, completed, is_open, with_scale
 from gapkit.model.memory import pool_bytes
 from gapkit.model.prepared import Prepared
-from gapkit.model.prepared import default_baselines as default_baselines
 from gapkit.model.settings import name_of
 from gapkit.model.state import ModelState, solved, sources_of
 from gapkit.model.terms import Term, species_of
@@ -125,9 +124,7 @@ def _solved(
     return solved(with_scales(draft, found, data.found_b, learn_noise))
 
 
-def with_scales(
-    draft: ModelState, found: OfElements, found_b: Sequence[OfElements], learn_noise: bool
-) -> ModelState:
+def with_scales(draft: ModelState, found: OfElements, found_b: Sequence[OfElements], learn_noise: bool) -> ModelState:
     """The model with the scales that were left open, at the maximum of the evidence.
 
     Parameters

@@ -41,7 +41,7 @@ class Judged:
     Attributes
     ----------
     errors
-        Root mean squares by kind, in units of the σ that the trials began with.
+        By kind, as `Folds.errors` means them, in units of the σ that the trials began with.
     scales
         Factors of σ that they are for.
     """
