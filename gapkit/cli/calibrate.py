@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +10,10 @@ from typing import Any, Final
 from gapkit import Calibration, load, read_frames
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import read_config
-from gapkit.cli.figure import check_format, render
-from gapkit.cli.output import require_writable, size_of, write_whole
+from gapkit.cli.output import require_writable, size_of, write_json, write_whole
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import HEADINGS, columns
+from gapkit.tuning.drawing import check_format, render
 from gapkit.typing import KINDS, Kind
 from gapkit.uncertainty import calibrate
 from gapkit.uncertainty.reliability import UNITS, reliability_figure
@@ -57,8 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     model.save(output, data=model.state_.rows is not None)
     print(f"wrote {output} ({size_of(output)})", flush=True)
     if arguments.json:
-        text = json.dumps(as_dict(calibration), indent=1, allow_nan=False, ensure_ascii=False)
-        write_whole(Path(arguments.json), f"{text}\n".encode())
+        write_json(Path(arguments.json), as_dict(calibration))
     if arguments.plot:
         figure = reliability_figure(calibration, f"{model_path.name} on {Path(arguments.frames).name}")
         write_whole(Path(arguments.plot), render(figure, Path(arguments.plot)))

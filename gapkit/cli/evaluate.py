@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 
 from gapkit import GapkitWarning, evaluate, load, read_frames
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import read_config
-from gapkit.cli.figure import check_format, parity_figure, render
-from gapkit.cli.output import require_writable, write_whole
+from gapkit.cli.figure import parity_figure
+from gapkit.cli.output import require_writable, write_json, write_whole
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import counted, evaluation_table
+from gapkit.tuning.drawing import check_format, render
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -35,8 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     evaluation = evaluate(model, frames)
     print(f"{arguments.model} on {arguments.test}\n\n{evaluation_table(evaluation)}", flush=True)
     if arguments.json:
-        text = json.dumps(evaluation.as_dict(), indent=1, allow_nan=False, ensure_ascii=False)
-        write_whole(Path(arguments.json), f"{text}\n".encode())
+        write_json(Path(arguments.json), evaluation.as_dict())
     if arguments.plot:
         title = f"{Path(arguments.model).name} on {Path(arguments.test).name}"
         write_whole(Path(arguments.plot), render(parity_figure(evaluation, title), Path(arguments.plot)))

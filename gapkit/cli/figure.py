@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from gapkit import ConfigError, Evaluation
+from gapkit import Evaluation
 from gapkit.cli.report import counted
-from gapkit.errors import nearest
 from gapkit.model.evaluation import Comparison
 from gapkit.typing import KINDS, FloatArray, Kind
 from gapkit.uncertainty.reliability import STYLE
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 Part: TypeAlias = tuple[str, str, Sequence[Evaluation]]
 """Label, colour and groups of one entry of the legend."""
 
-FORMATS: Final = ("png", "pdf", "svg")
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FA3", "#8C6D31", "#1B1B1B")
 """One per config_type, distinct also for the colour-blind (after Okabe and Ito)."""
 OTHERS: Final = "#9A9A9A"
@@ -36,27 +32,6 @@ _QUANTITY: Final[dict[Kind, tuple[str, str]]] = {
 }
 _LEAST: Final = 1e-4
 """Margin of an axis in eV/atom, eV/Å or GPa; zero forces of perfect crystals shall not fill a panel."""
-
-
-def check_format(path: Path) -> None:
-    """ConfigError for a file name that says no format which can be drawn."""
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in FORMATS:
-        raise ConfigError(f"a figure cannot be written as '{path.name}'", fix=nearest(suffix, FORMATS))
-
-
-def render(figure: Figure, path: Path) -> bytes:
-    """The figure in the format of the file name, 200 dots per inch; the same bytes every time."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)  # the other formats switch to their own
-    kind = path.suffix.lower().lstrip(".")
-    undated: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
-    stream = io.BytesIO()
-    with rc_context(STYLE):
-        figure.savefig(stream, format=kind, dpi=200, metadata=undated)
-    return stream.getvalue()
 
 
 def parity_figure(evaluation: Evaluation, title: str = "") -> Figure:

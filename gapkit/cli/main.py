@@ -40,10 +40,11 @@ examples:
 
 It finds: files and frames that cannot be used; misspelt, missing and contradicting labels; energies per atom, in
 another unit, of two methods, or off those of similar structures; isolated atoms that do not belong; forces and stresses
-of wrong sign, unit or order, judged by the energies of similar and of strained structures; net forces; short bonds; odd
-volumes and forces; copies, near copies, and test frames that the fit has seen. Each finding has the frames, counted
-from 0 in each file, the numbers that show it, and a fix. An error: a fit would fail or learn something wrong.
-A warning: likely a fault. A note: good to know.
+of wrong sign, unit or order, in all or some frames of a config_type, judged by the energies of similar and of strained
+structures; net forces; short bonds; lost cells; elements of one or two frames; odd volumes and forces; copies, near
+copies, and test frames that the fit has seen. Each finding has the frames, counted from 0 in each file, the numbers
+that show it, and a fix. An error: a fit would fail or learn something wrong. A warning: likely a fault. A note: good to
+know. What no similar frame can judge is judged by size alone, or not at all.
 
 The status is 1 if there are errors, 0 with warnings or notes alone, 2 if the options are wrong.
 """

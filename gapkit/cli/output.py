@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gapkit.errors import ConfigError
 from gapkit.model.archive import replacing
@@ -25,6 +27,21 @@ def require_writable(path: Path, *, inputs: Iterable[Path]) -> None:
         reason = error.strerror or type(error).__name__
         what = f"nothing can be written here: {reason}"
         raise ConfigError(what, where=str(path), fix="choose another place") from error
+
+
+def require_all_writable(paths: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:
+    """The same of several files, of which those that are not wanted are None; no two may be the same."""
+    outputs = [Path(path) for path in paths if path]
+    for k, path in enumerate(outputs):
+        require_writable(path, inputs=[Path(other) for other in inputs if other])
+        if path.resolve() in [other.resolve() for other in outputs[:k]]:
+            raise ConfigError("two output files have this name", where=str(path), fix="give one of them another name")
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write numbers and text as JSON; no number is NaN or infinite."""
+    text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
+    write_whole(path, f"{text}\n".encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:

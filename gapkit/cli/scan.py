@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 from gapkit import ConfigError, load, read_frames
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import read_config
-from gapkit.cli.figure import check_format
-from gapkit.cli.output import require_writable, size_of, write_whole
+from gapkit.cli.output import require_all_writable, size_of, write_json
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import columns, counted
+from gapkit.errors import nearest
 from gapkit.gp.noise import SIGMA_UNITS
 from gapkit.tuning import Pareto, Point, pareto
+from gapkit.tuning.drawing import check_format
 from gapkit.typing import KINDS
 
 _ROLES = {"start": "as it was", "evidence": "most probable"}
@@ -24,24 +24,22 @@ _ROLES = {"start": "as it was", "evidence": "most probable"}
 
 def run(arguments: argparse.Namespace) -> None:
     """Weigh energies, forces and stresses against one another on structures that the model has not seen."""
-    inputs = [Path(path) for path in (arguments.model, arguments.frames, arguments.config) if path]
-    outputs = [Path(path) for path in (arguments.output, arguments.json, arguments.plot) if path]
-    for path in outputs:
-        require_writable(path, inputs=[*inputs, *(other for other in outputs if other is not path)])
+    inputs = [arguments.model, arguments.frames, arguments.config]
+    require_all_writable([arguments.output, arguments.json, arguments.plot], inputs=inputs)
     if arguments.plot:
         check_format(Path(arguments.plot))
-    limits = _limits(arguments.max or [])
+    objectives = [name.strip() for name in arguments.objectives.split(",")]
+    limits = _limits(arguments.max or [], objectives)
     model = load(arguments.model)
     model.n_jobs = arguments.jobs or default_jobs()
     keys = read_config(arguments.config).keys
     frames = to_frames(read_frames(arguments.frames), keys=keys, where=arguments.frames, require_labels=True)
-    found = pareto(model, frames, arguments.grid, arguments.objectives.split(","))
+    found = pareto(model, frames, arguments.grid, objectives)
     what = f"the best of {counted(len(found.points), 'model')} for any weights of the objectives"
     print(f"{arguments.model} on {arguments.frames}: {what}\n")
     print(f"{front_table(found)}\n\n{found.verdict}", flush=True)
     if arguments.json:
-        text = json.dumps(found.as_dict(), indent=1, allow_nan=False, ensure_ascii=False)
-        write_whole(Path(arguments.json), f"{text}\n".encode())
+        write_json(Path(arguments.json), found.as_dict())
     if arguments.plot:
         found.plot(arguments.plot)
     if limits or arguments.output:
@@ -52,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"wrote {arguments.output} ({size_of(Path(arguments.output))})", flush=True)
 
 
-def _limits(given: Sequence[str]) -> dict[str, float]:
+def _limits(given: Sequence[str], objectives: Sequence[str]) -> dict[str, float]:
     """{objective: upper bound} of texts like energy=2.2."""
     limits = {}
     for text in given:
@@ -61,6 +59,8 @@ def _limits(given: Sequence[str]) -> dict[str, float]:
             limits[name] = float(value)
         except ValueError as error:
             raise ConfigError(f"--max {text} is no bound", fix="give --max energy=2.2, in meV/atom") from error
+        if name not in objectives:
+            raise ConfigError(f"--max {text} bounds no objective", fix=nearest(name, objectives))
     return limits
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +10,15 @@ from typing import Any, Final
 
 from gapkit import ConfigError, evaluate
 from gapkit.cli.config import of_file, read_config
-from gapkit.cli.figure import check_format
 from gapkit.cli.fit import read_training, summary
-from gapkit.cli.output import require_writable, size_of, write_whole
+from gapkit.cli.output import require_all_writable, size_of, write_json, write_whole
 from gapkit.cli.plan import make_plan
 from gapkit.cli.report import HEADINGS, columns, counted, evaluation_table
 from gapkit.cli.settings import settings_text
 from gapkit.tuning import Tuning, tune
+from gapkit.tuning.drawing import check_format
 from gapkit.tuning.space import in_words, value_text
-from gapkit.tuning.trial import UNITS
+from gapkit.tuning.units import UNITS
 from gapkit.typing import KINDS
 
 _WORDS: Final = {"none": None, "true": True, "false": False}
@@ -29,10 +28,8 @@ _LEFT_OUT: Final = {"trajectory": "trajectories", "frame": "frames"}
 def run(arguments: argparse.Namespace) -> None:
     """Try settings of the terms, by the evidence and by errors of structures that are left out."""
     started, output = time.perf_counter(), Path(arguments.output)
-    inputs = [Path(path) for path in (*arguments.train, *filter(None, [arguments.config]))]
-    outputs = [Path(path) for path in (arguments.model_out, arguments.json, arguments.plot, arguments.resume) if path]
-    for path in (output, *outputs):
-        require_writable(path, inputs=[*inputs, *(other for other in (output, *outputs) if other is not path)])
+    outputs = [arguments.output, arguments.model_out, arguments.json, arguments.plot, arguments.resume]
+    require_all_writable(outputs, inputs=[*arguments.train, arguments.config])
     if arguments.plot:
         check_format(Path(arguments.plot))
     space, budget = parsed_space(arguments.space), parsed_budget(arguments.budget)
@@ -60,8 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_whole(output, settings_text(found.model(), found.seed, _comment(found)).encode())
     print(f"wrote {output}: gapkit fit {' '.join(arguments.train)} --config {output} -o MODEL.gap", flush=True)
     if arguments.json:
-        text = json.dumps(found.as_dict(), indent=1, allow_nan=False, ensure_ascii=False)
-        write_whole(Path(arguments.json), f"{text}\n".encode())
+        write_json(Path(arguments.json), found.as_dict())
     if arguments.plot:
         found.plot(arguments.plot)
     if arguments.model_out:

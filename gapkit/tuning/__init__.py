@@ -11,7 +11,8 @@ from gapkit.tuning.learning import learning_curve
 from gapkit.tuning.pareto import pareto
 from gapkit.tuning.scorers import Scorer, Scorers
 from gapkit.tuning.trial import Trial
-from gapkit.tuning.tune import Tuning, tune
+from gapkit.tuning.tune import tune
+from gapkit.tuning.tuned import Tuning
 
 if TYPE_CHECKING:
     from gapkit.tuning.selector import SparseSelector

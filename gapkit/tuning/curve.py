@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from gapkit._check import whole
-from gapkit.tuning.learning_figure import LAST, UNITS, save_curve
+from gapkit.tuning.learning_figure import LAST, save_curve
+from gapkit.tuning.units import OF_EVALUATION as UNITS
+from gapkit.tuning.units import in_a_name
 from gapkit.typing import KINDS, Kind
 
 
@@ -39,7 +41,7 @@ class CurvePoint:
         document: dict[str, Any] = {"frames": self.n_frames, "sparse_points": self.n_sparse}
         for kind, mae in self.mae.items():
             unit, scale = UNITS[kind]
-            name = unit.replace("/", "_per_").replace("Å", "A")
+            name = in_a_name(unit)
             document[kind] = {f"mae_{name}": scale * mae, f"rmse_{name}": scale * self.rmse[kind]}
         return {**document, "fit_seconds": self.seconds}
 
@@ -96,12 +98,7 @@ class LearningCurve:
 
     def __str__(self) -> str:
         """The rms errors as a table."""
-        units: dict[Kind, tuple[str, float]] = {
-            "energy": ("meV/atom", 1e3),
-            "forces": ("eV/Å", 1),
-            "stress": ("GPa", 1),
-        }
-        head = [f"{kind + ' ' + units[kind][0]:>16}" for kind in self.kinds]
+        head = [f"{f'{kind} ({UNITS[kind][0]})':>18}" for kind in self.kinds]
         lines = ["frames  sparse points" + "".join(head)]
         for point in (*self.by_frames, *self.by_sparse):
             errors = (f"{UNITS[kind][1] * point.rmse[kind]:18.4g}" for kind in self.kinds)

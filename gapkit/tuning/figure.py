@@ -5,25 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from gapkit.errors import ConfigError, nearest
+from gapkit.tuning.drawing import STYLE, check_format, sheet, write
 from gapkit.tuning.trial import Trial
+from gapkit.tuning.units import UNITS
 from gapkit.typing import KINDS, FloatArray, Kind
-from gapkit.units import GPA
 
-FORMATS: Final = ("png", "pdf", "svg")
 ALIKE, OPPOSITE, PLAIN = "#0072B2", "#D55E00", "#FFFFFF"
 """Colours of the cosines 1, -1 and 0 (after Okabe and Ito)."""
 
-_AXES: Final[dict[Kind, tuple[str, str, float]]] = {
-    "energy": ("energies", "meV/atom", 1000.0),
-    "forces": ("forces", "eV/Å", 1.0),
-    "stress": ("stresses", "GPa", 1.0 / GPA),
-}
+_PLURAL: Final[dict[Kind, str]] = {"energy": "energies", "forces": "forces", "stress": "stresses"}
 _MARKS: Final = (
     ("o", 110, "none", "#333333", "start"),
     ("D", 60, OPPOSITE, OPPOSITE, "largest evidence"),
@@ -31,29 +25,17 @@ _MARKS: Final = (
 )
 _INK: Final = "#333333"
 _DARK: Final = 0.75  # cosines beyond which numbers are white
-_STYLE: Final[Any] = {"font.size": 12, "savefig.dpi": 200, "svg.hashsalt": "gapkit"}
-
-
-def check_format(path: str | os.PathLike[str]) -> None:
-    """ConfigError for a file name that says no format which can be drawn."""
-    suffix = Path(path).suffix.lower().lstrip(".")
-    if suffix not in FORMATS:
-        raise ConfigError(f"a figure cannot be written as '{Path(path).name}'", fix=nearest(suffix, FORMATS))
 
 
 def save_similarity(species: Sequence[str], similarity_ss: FloatArray, path: str | os.PathLike[str]) -> None:
     """A square for each pair of elements, with its cosine; ConfigError for a format that cannot be written."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     check_format(path)
     n = len(species)
-    with rc_context(_STYLE):
-        figure = Figure((2.2 + 0.62 * n, 1.2 + 0.62 * n), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-        FigureCanvasAgg(figure)
+    with rc_context(STYLE):
+        figure = sheet(2.2 + 0.62 * n, 1.2 + 0.62 * n)
         axes = figure.subplots()
         colours = LinearSegmentedColormap.from_list("cosine", [OPPOSITE, PLAIN, ALIKE])
         image = axes.imshow(similarity_ss, cmap=colours, vmin=-1.0, vmax=1.0)
@@ -73,25 +55,20 @@ def save_similarity(species: Sequence[str], similarity_ss: FloatArray, path: str
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0)
         bar.set_label("similarity")
-        figure.savefig(path)
+        write(figure, path)
 
 
 def save_trials(trials: Sequence[Trial], best: Trial, by_evidence: Trial, path: str | os.PathLike[str]) -> None:
     """Errors of left-out structures against the evidence, a panel per kind and a point per trial; errors as above."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     check_format(path)
     known = [trial for trial in trials if trial.mae]
     kinds = [kind for kind in KINDS if any(kind in trial.mae for trial in known)]
-    with rc_context(_STYLE):
-        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.06)
-        figure = Figure((0.6 + 3.9 * len(kinds), 4.4), layout=layout)
-        FigureCanvasAgg(figure)
+    with rc_context(STYLE):
+        figure = sheet(0.6 + 3.9 * len(kinds), 4.7, wspace=0.06)
         for axes, kind in zip(np.atleast_1d(figure.subplots(1, len(kinds))), kinds, strict=True):
-            name, unit, scale = _AXES[kind]
+            unit, scale = UNITS[kind]
             x, y = ([trial.log_evidence for trial in known], [scale * trial.mae[kind] for trial in known])
             axes.scatter(x, y, s=36, color="#9A9A9A", linewidths=0, zorder=2, label="trial")
             for trial, (marker, size, fill, edge, text) in zip((trials[0], by_evidence, best), _MARKS, strict=True):
@@ -100,15 +77,14 @@ def save_trials(trials: Sequence[Trial], best: Trial, by_evidence: Trial, path: 
                     style = {"facecolors": fill, "edgecolors": edge, "linewidths": 1.5, "zorder": 3}
                     axes.scatter(*at, s=size, marker=marker, label=text, **style)
             axes.set_xlabel("log evidence")
-            axes.set_ylabel(f"left-out MAE of {name} ({unit})")
+            axes.set_ylabel(f"left-out MAE of {_PLURAL[kind]} ({unit})")
             axes.grid(color="#DDDDDD", linewidth=0.8)
             axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.ticklabel_format(useOffset=False, style="plain")
+            axes.ticklabel_format(style="plain")
             axes.xaxis.set_major_locator(_locator())
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, handletextpad=0.3)
-        figure.savefig(path)
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, handletextpad=0.3)
+        write(figure, path)
 
 
 def _locator() -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gapkit.errors import ConfigError, nearest
-from gapkit.tuning.figure import FORMATS
+from gapkit.errors import ConfigError
+from gapkit.tuning.drawing import STYLE, check_format, sheet, write
+from gapkit.tuning.units import OF_EVALUATION as UNITS
 from gapkit.typing import Kind
 
 if TYPE_CHECKING:
@@ -19,29 +19,11 @@ if TYPE_CHECKING:
 RMSE, MAE, FIT = "#0072B2", "#D55E00", "#9A9A9A"
 """Colours of the two errors and of the power law (after Okabe and Ito)."""
 
-UNITS: Final[dict[Kind, tuple[str, float]]] = {
-    "energy": ("meV/atom", 1e3),
-    "forces": ("eV/Å", 1.0),
-    "stress": ("GPa", 1.0),
-}
-"""Unit of each kind in figures and tables, and its number per eV/atom, eV/Å or GPa."""
-
 LAST: Final = 3
 """Fits at the end of a curve that say how fast the error falls."""
 
 _LEAST: Final = 1e-9  # an error that a logarithmic axis can show
 _FITTED: Final = f"power law of the last {LAST} RMSE"
-_STYLE: Final[Any] = {
-    "font.size": 12,
-    "axes.labelsize": 13,
-    "axes.titlesize": 13,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.9,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "svg.hashsalt": "gapkit",
-}
 
 
 def save_curve(curve: Any, path: str | os.PathLike[str]) -> None:
@@ -51,20 +33,13 @@ def save_curve(curve: Any, path: str | os.PathLike[str]) -> None:
     or a curve without any point.
     """
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    suffix = Path(path).suffix.lower().lstrip(".")
-    if suffix not in FORMATS:
-        raise ConfigError(f"a figure cannot be written as '{Path(path).name}'", fix=nearest(suffix, FORMATS))
+    check_format(path)
     columns = [(points, by) for points, by in ((curve.by_frames, "n_frames"), (curve.by_sparse, "n_sparse")) if points]
     if not columns or not curve.kinds:
         raise ConfigError("the learning curve has no points to draw", fix="give frames with labels")
-    with rc_context(_STYLE):
-        size = (0.6 + 4.7 * len(columns), 0.5 + 2.9 * len(curve.kinds))
-        figure = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0.04))
-        FigureCanvasAgg(figure)
+    with rc_context(STYLE):
+        figure = sheet(0.6 + 4.7 * len(columns), 0.5 + 2.9 * len(curve.kinds), h_pad=0.08, wspace=0.04)
         axes = figure.subplots(len(curve.kinds), len(columns), squeeze=False, sharex="col", sharey="row")
         for row, kind in zip(axes, curve.kinds, strict=True):
             for panel, (points, by) in zip(row, columns, strict=True):
@@ -78,8 +53,7 @@ def save_curve(curve: Any, path: str | os.PathLike[str]) -> None:
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=2.5)
         figure.align_ylabels(axes)
-        undated: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
-        figure.savefig(path, metadata=undated)
+        write(figure, path)
 
 
 def _title(points: Sequence[Any], by: str) -> str:

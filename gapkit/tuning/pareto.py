@@ -16,7 +16,7 @@ from gapkit import GAP, ConfigError, DataError, Errors, Frame, GapkitWarning, He
 from gapkit._check import whole
 from gapkit.errors import nearest
 from gapkit.tuning.front import Pareto, Point, not_dominated
-from gapkit.tuning.front_figure import UNITS
+from gapkit.tuning.units import UNITS
 from gapkit.typing import KINDS, FloatArray, Kind
 
 Objective: TypeAlias = "str | Callable[[GAP], float]"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -13,7 +15,7 @@ from gapkit import ConfigError
 from gapkit._check import positive, whole
 from gapkit.tuning.checkpoint import Checkpoint
 from gapkit.tuning.space import Settings, Space, in_words
-from gapkit.tuning.trial import Bench, Trial
+from gapkit.tuning.trial import Bench, Trial, leave_aside
 
 _UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -76,8 +78,16 @@ class Search:
                         self._tried(dict(zip(outer, values, strict=True)))
                 else:
                     self._one_by_one(outer)
+                if self._bench.refused and len(self.done) == 1:  # there is nothing to compare
+                    raise next(error for _, error in self._bench.refused.values())
             except Spent:
                 pass
+
+    def tell(self) -> None:
+        """Warn of settings that cannot be fitted: of the first ones for each reason."""
+        by_reason = {str(error): (settings, error) for settings, error in reversed(self._bench.refused.values())}
+        for settings, error in reversed(by_reason.values()):
+            leave_aside(settings, error)
 
     def _fits_in(self, n_fits: int) -> bool:
         """Whether the budget has room for so many fits like the first, with all that shares its rows."""
@@ -98,25 +108,29 @@ class Search:
                         best, least, changed = {**best, name: value}, found, True
 
     def _tried(self, outer: Settings) -> float:
-        """The least score of these settings, over all that shares their rows; Spent before it would cost too much."""
+        """The least score of these settings, over all that shares their rows; Spent before it would cost too much.
+
+        Infinite where none of them can be fitted.
+        """
         shared = self._space.shared
         inner = [dict(zip(shared, values, strict=True)) for values in product(*(self._space.values[n] for n in shared))]
         each = [{name: (outer | own)[name] for name in self._space.values} for own in inner]
-        keys = [self._space.key(own) for own in each]
-        missing = [own for own, key in zip(each, keys, strict=True) if key not in self.done]
-        missing = missing[: self._room()]
-        if missing:
+        while missing := self._missing(each)[: self._room()]:
             self._fits.append(0.0)
-            for own, trial in zip(missing, self._bench.trials(missing), strict=True):
-                self.done[self._space.key(own)] = trial
+            for trial in self._bench.trials(missing):
+                self.done[self._space.key(trial.settings)] = trial
                 self._checkpoint.add(trial)
                 self._fits[-1] += trial.seconds
                 self._bar.update()
                 self._bar.set_postfix_str(in_words(trial.settings))
-        found = [self.done[key].score(self._score) for key in keys if key in self.done]
-        if len(found) < len(keys):
+        if self._missing(each):
             raise Spent
-        return min(found)
+        found = [self.done[key] for key in map(self._space.key, each) if key in self.done]
+        return min((trial.score(self._score) for trial in found), default=math.inf)
+
+    def _missing(self, each: Sequence[Settings]) -> list[Settings]:
+        """Those that were neither tried nor refused."""
+        return [own for own in each if self._space.key(own) not in {**self.done, **self._bench.refused}]
 
     def _room(self) -> int:
         """Number of trials for which the budget has room; the first fit is always made."""

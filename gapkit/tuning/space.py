@@ -102,7 +102,7 @@ class Space:
                 knob.turn(terms, settings[knob.name])
         return terms
 
-    def key(self, settings: Settings) -> str:
+    def key(self, settings: Mapping[str, Any]) -> str:
         """Text of what differs from the start, the same whatever else is varied."""
         start = self.start
         return json.dumps({n: v for n, v in sorted(settings.items()) if v != start[n]}, sort_keys=True)
@@ -238,4 +238,8 @@ def in_words(settings: Mapping[str, Any]) -> str:
 
 def value_text(value: Any) -> str:
     """A value for a table."""
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {value_text(own)}" for name, own in value.items()) + ")"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(value_text, value))
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)

@@ -10,17 +10,11 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gapkit import GAP, DataError, GapkitWarning
+from gapkit import GAP, ConfigError, DataError, GapkitError, GapkitWarning
+from gapkit.errors import nearest
 from gapkit.tuning.space import Settings, Space, in_words
+from gapkit.tuning.units import UNITS, in_a_name
 from gapkit.typing import Kind
-from gapkit.units import GPA
-
-UNITS: Final[Mapping[Kind, tuple[str, float]]] = {
-    "energy": ("meV_per_atom", 1000.0),
-    "forces": ("eV_per_A", 1.0),
-    "stress": ("GPa", 1.0 / GPA),
-}
-"""Unit of each kind in reports, and that unit's number per eV/atom, eV/Å or eV/Å³."""
 
 SCORES: Final = ("leave_one_out", "energy", "forces", "stress", "evidence")
 
@@ -78,8 +72,8 @@ class Trial:
         document: dict[str, Any] = {"settings": dict(self.settings), "log_evidence": self.log_evidence}
         for kind, (unit, scale) in UNITS.items():
             if kind in self.mae:
-                values = {f"mae_{unit}": scale * self.mae[kind], f"rmse_{unit}": scale * self.rmse[kind]}
-                document[kind] = values
+                name = in_a_name(unit)
+                document[kind] = {f"mae_{name}": scale * self.mae[kind], f"rmse_{name}": scale * self.rmse[kind]}
         return document | {"noise": dict(self.noise), "n_sparse": self.n_sparse, "seconds": self.seconds}
 
 
@@ -106,24 +100,47 @@ class Bench:
         self.base, self.data, self.space, self.together, self.seed = base, data, space, together, seed
         self._each_kind = noise == "kind"
         self._said = False
+        self.refused: dict[str, tuple[Settings, ConfigError]] = {}
+        """Settings that cannot be fitted, and why, by `Space.key`."""
 
     def trials(self, each: Sequence[Settings]) -> Iterator[Trial]:
-        """Trials of settings that differ in what shares kernel rows alone, see `Space.shared`."""
+        """Trials of settings that differ in what shares kernel rows alone, see `Space.shared`.
+
+        There is none of settings that do not go together, which are `refused`; ConfigError for those of the start.
+        """
         started, nested = time.perf_counter(), self.space.nested
         most = {nested: max(settings[nested] for settings in each)} if nested else {}
         largest = {self.space.key({**settings, **most}): {**settings, **most} for settings in each}
-        with warnings.catch_warnings():
-            if self._said:
-                warnings.simplefilter("ignore", GapkitWarning)  # the same in every fit; the first one has said it
-            terms = [self.space.changed(settings) for settings in largest.values()]
-            fits = self.base.fit_each(terms, self.data, rng=self.seed, keep_rows=True)
-        self._said = True
-        models = dict(zip(largest, fits, strict=True))
+        try:
+            models = dict(zip(largest, self._fits(list(largest.values())), strict=True))
+        except ConfigError as error:
+            if len(largest) == 1:
+                self._refuse(each, error)
+                return
+            for key in largest:  # perhaps others can be fitted
+                yield from self.trials([own for own in each if self.space.key({**own, **most}) == key])
+            return
         for settings in each:
             whole = models[self.space.key({**settings, **most})]
             model = self._part(whole, int(settings[nested])) if nested else whole
             yield self._judged(settings, model, started)
             started = time.perf_counter()
+
+    def _fits(self, each: Sequence[Settings]) -> list[GAP]:
+        """Models with these settings, fitted."""
+        with warnings.catch_warnings():
+            if self._said:
+                warnings.simplefilter("ignore", GapkitWarning)  # the same in every fit; the first one has said it
+            terms = [self.space.changed(settings) for settings in each]
+            fits = self.base.fit_each(terms, self.data, rng=self.seed, keep_rows=True)
+        self._said = True
+        return fits
+
+    def _refuse(self, each: Sequence[Settings], error: ConfigError) -> None:
+        """Remember settings that cannot be fitted."""
+        if self.space.start in each:
+            raise error
+        self.refused |= {self.space.key(settings): (settings, error) for settings in each}
 
     def _part(self, whole: GAP, n: int) -> GAP:
         """The model on n of the sparse points, or on all if there are no more."""
@@ -136,8 +153,7 @@ class Bench:
         try:
             errors = model.leave_one_out_errors(self.data, self.together)
         except DataError as error:  # H is I to rounding
-            what = f"{in_words(settings)} is left aside: {error.what[0].lower()}{error.what[1:]}."
-            warnings.warn(f"{what} Fix: {error.fix}.", GapkitWarning, stacklevel=2)
+            leave_aside(settings, error)
             errors = {}
         return Trial(
             settings=dict(settings),
@@ -148,3 +164,16 @@ class Bench:
             n_sparse=sum(term.n_columns for term in model.state_.terms),
             seconds=time.perf_counter() - started,
         )
+
+
+def leave_aside(settings: Settings, error: GapkitError) -> None:
+    """Warn of settings that cannot be judged."""
+    what = f"{in_words(settings)} is left aside: {error.what[0].lower()}{error.what[1:]}."
+    warnings.warn(f"{what} Fix: {error.fix}.", GapkitWarning, stacklevel=3)
+
+
+def known_score(name: str) -> str:
+    """A name of `SCORES`, or ConfigError."""
+    if name not in SCORES:
+        raise ConfigError(f"score='{name}' does not exist", fix=nearest(str(name), SCORES))
+    return name

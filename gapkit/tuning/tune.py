@@ -3,148 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ase import Atoms
 
-from gapkit import GAP, ConfigError, Frame, GapkitWarning, Noise, trajectories
+from gapkit import GAP, ConfigError, Frame, GapkitWarning, trajectories
 from gapkit._check import generator
 from gapkit.errors import nearest
-from gapkit.numerics.stats import spearman
 from gapkit.tuning.checkpoint import Checkpoint
-from gapkit.tuning.figure import save_trials
 from gapkit.tuning.search import Budget, Search
-from gapkit.tuning.space import Space, in_words, space_of
-from gapkit.tuning.trial import NOISES, SCORES, Bench, Trial
-from gapkit.typing import KINDS, Rng
+from gapkit.tuning.space import space_of
+from gapkit.tuning.trial import NOISES, SCORES, Bench, known_score
+from gapkit.tuning.tuned import Tuning
+from gapkit.typing import Rng
 
 LEAVE = ("frame", "trajectory")
 """What is left out together by name."""
 
 _FEW = 4  # trajectories, below which leaving one out would say more about extrapolation than about settings
-_ALIKE = 0.01  # relative difference of errors that is none
-_ENOUGH = 3  # trials for a rank correlation
-
-
-@dataclass(frozen=True, eq=False)
-class Tuning:
-    """What came out of `tune`.
-
-    Attributes
-    ----------
-    trials
-        All settings that were tried; the first one is that of the starting model.
-    base
-        The starting model, not fitted.
-    space
-        What was varied.
-    seed
-        Of the choice of sparse points.
-    by
-        What the best settings are chosen by, see `Trial.score`.
-    left_out
-        What was left out together: ``trajectory``, ``frame``, ``groups``.
-    noise
-        Whose σ the trials have, see `tune`.
-    """
-
-    trials: tuple[Trial, ...]
-    base: GAP
-    space: Space
-    seed: int
-    by: str
-    left_out: str
-    noise: str = NOISES[0]
-
-    @property
-    def best(self) -> Trial:
-        """The trial with the smallest score."""
-        return min(self.trials, key=lambda trial: trial.score(self.by))
-
-    @property
-    def best_by_evidence(self) -> Trial:
-        """The trial with the largest evidence."""
-        return max(self.trials, key=lambda trial: trial.log_evidence)
-
-    @property
-    def best_by_errors(self) -> Trial:
-        """The trial with the smallest errors, energies and forces together."""
-        return min(self.trials, key=lambda trial: trial.score("leave_one_out"))
-
-    @property
-    def rank_correlation(self) -> float:
-        """Spearman's, of the log evidence and minus the score of errors; 1 where they agree. nan for under 3 trials."""
-        import numpy as np
-
-        pairs = [(t.log_evidence, -t.score("leave_one_out")) for t in self.trials if t.mae]
-        return spearman(*map(np.array, zip(*pairs, strict=True))) if len(pairs) >= _ENOUGH else math.nan
-
-    @property
-    def loss(self) -> float:
-        """By what fraction the errors of the choice by evidence are larger than the smallest (geometric mean)."""
-        return math.expm1(self.best_by_evidence.score("leave_one_out") - self.best_by_errors.score("leave_one_out"))
-
-    @property
-    def agrees(self) -> bool:
-        """Whether evidence and errors choose the same settings, or such with errors that differ by less than 1 %."""
-        return self.best_by_evidence is self.best_by_errors or self.loss < _ALIKE
-
-    @property
-    def agreement(self) -> str:
-        """A sentence on whether evidence and errors choose the same, and what it costs to follow the evidence."""
-        evidence, errors, n = self.best_by_evidence, self.best_by_errors, len(self.trials)
-        rank = "" if math.isnan(self.rank_correlation) else f"; rank correlation {self.rank_correlation:.2f}"
-        rank += f" over {n} trials" if n > 1 else ", the only trial"
-        if evidence is errors:
-            return f"Evidence and left-out errors agree on {in_words(errors.settings)}{rank}."
-        if not evidence.mae:
-            return f"Errors of the choice by evidence, {in_words(evidence.settings)}, are not known{rank}."
-        change = {kind: 100.0 * (evidence.mae[kind] / errors.mae[kind] - 1.0) for kind in KINDS if kind in errors.mae}
-        more = ", ".join(f"{kind} {percent:+.1f} %" for kind, percent in change.items())
-        differ = [name for name, value in errors.settings.items() if evidence.settings[name] != value]
-        theirs = in_words({name: evidence.settings[name] for name in differ})
-        ours = in_words({name: errors.settings[name] for name in differ})
-        verdict = "agree within 1 %" if self.agrees else "disagree"
-        gain = evidence.log_evidence - errors.log_evidence
-        return (
-            f"Evidence and left-out errors {verdict}: the evidence prefers {theirs} (log evidence {gain:+.1f}), "
-            f"errors {ours}. With the choice by evidence they are {more}{rank}."
-        )
-
-    def model(self, by: str | None = None) -> GAP:
-        """The model with the best settings, not fitted; `by` another of the scores."""
-        trial = min(self.trials, key=lambda trial: trial.score(_score(by or self.by)))
-        settings = {**self.base.get_params(deep=False), "terms": self.space.changed(dict(trial.settings))}
-        return GAP(**settings | ({"noise": Noise(**trial.noise)} if self.noise == "kind" else {}))
-
-    def fit(self, frames: Iterable[Atoms] | Iterable[Frame], by: str | None = None) -> GAP:
-        """The model with the best settings, fitted to structures with the seed of the trials."""
-        return self.model(by).fit(frames, rng=self.seed)
-
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Write a figure of errors against evidence, in the format of the file name."""
-        save_trials(self.trials, self.best, self.best_by_evidence, path)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and text, for JSON: meV/atom, eV/Å, GPa."""
-        return {
-            "best": self.best.as_dict(),
-            "best_by_evidence": self.best_by_evidence.as_dict(),
-            "by": self.by,
-            "left_out": self.left_out,
-            "agrees": self.agrees,
-            "agreement": self.agreement,
-            "loss": self.loss if math.isfinite(self.loss) else None,
-            "rank_correlation": None if math.isnan(self.rank_correlation) else self.rank_correlation,
-            "seed": self.seed,
-            "trials": [trial.as_dict() for trial in self.trials],
-        }
 
 
 def tune(
@@ -153,7 +33,7 @@ def tune(
     budget: int | float | str | None = None,
     *,
     model: GAP | None = None,
-    score: str = "leave_one_out",
+    score: str = SCORES[0],
     leave: str | Sequence[Any] = LEAVE[0],
     noise: str = NOISES[0],
     rng: Rng = 0,
@@ -165,7 +45,8 @@ def tune(
     A trial is one fit and the errors of all training structures as if each had not been in it, by the block formula
     of `GAP.leave_one_out_errors`: no refit. Structures are checked once, and baselines evaluated once. Kernel
     rows are made once for all ζ and δ of a SOAP term (`GAP.fit_each`) and for all numbers of sparse points, if these
-    are in the order of farthest points (`GAP.thinned`). Ctrl-C stops and keeps the trials so far.
+    are in the order of farthest points (`GAP.thinned`). Settings that do not go together
+    are left aside with a warning. Ctrl-C stops and keeps the trials so far.
 
     Parameters
     ----------
@@ -180,7 +61,8 @@ def tune(
     budget
         A number of trials, or a time: '10min', '2h', seconds as a float. All settings are tried if the budget has room
         for them, judged by the first fit; else one dimension after the other, from the start, each at the best value of
-        the others, until nothing changes. Without a space and a budget: one dimension after the other.
+        the others, until nothing changes. Without a space and a budget: one dimension after the other. Trials of a
+        checkpoint count.
     model
         To start from; not changed. None: a pair and a SOAP term by rule, from distances and numbers in the data. To
         start from what a fit of `GAP()` has chosen, give ``GAP(fitted.state_.settings, fitted.state_.noise)``.
@@ -206,7 +88,7 @@ def tune(
     ------
     DataError, SpeciesError, ConfigError
     """
-    _score(score)
+    known_score(score)
     if noise not in NOISES:
         raise ConfigError(f"noise='{noise}' does not exist", fix=nearest(str(noise), NOISES))
     limit = Budget.of(budget)
@@ -225,14 +107,8 @@ def tune(
         if not search.done:
             raise
         warnings.warn("tuning was interrupted; the trials so far are kept", GapkitWarning, stacklevel=2)
+    search.tell()
     return Tuning(tuple(search.done.values()), base, varied, seed, score, left_out, noise)
-
-
-def _score(name: str) -> str:
-    """A name of `SCORES`, or ConfigError."""
-    if name not in SCORES:
-        raise ConfigError(f"score='{name}' does not exist", fix=nearest(str(name), SCORES))
-    return name
 
 
 def _together(frames: Sequence[Frame], leave: str | Sequence[Any]) -> tuple[list[Any] | None, str]:

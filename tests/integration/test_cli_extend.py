@@ -113,9 +113,7 @@ def test_baselines_of_the_configuration(tmp_path: Path, capsys: pytest.CaptureFi
         ("baselines = 3", "not a list of tables"),
     ],
 )
-def test_baselines_that_are_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
-) -> None:
+def test_baselines_that_are_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
     (tmp_path / "c.toml").write_text(text + "\n", encoding="utf-8")
     train = written(tmp_path / "train.xyz", frames())
     assert main(["fit", train, "-o", str(tmp_path / "x.gap"), "--config", str(tmp_path / "c.toml")]) == 2

@@ -73,9 +73,11 @@ def test_mistakes(folder: Path, run: Any, tmp_path: Path) -> None:
         ((folder / "si.gap", new), "this model was saved without its compressed data"),
         ((data, new, "--objectives", "energy,force"), "'force' is no objective"),
         ((data, new, "--max", "energy"), "--max energy is no bound. Fix: give --max energy=2.2"),
+        ((data, new, "--max", "force=0.1"), "--max force=0.1 bounds no objective. Fix: did you mean 'forces'"),
         ((data, new, "--grid", 4, "--max", "energy=1e-9"), "no model keeps these bounds"),
         ((data, new, "--plot", tmp_path / "a.jpeg"), "cannot be written as 'a.jpeg'"),
         ((data, new, "-o", data), "the output file is also an input"),
+        ((data, new, "--json", tmp_path / "x.gap"), "two output files have this name"),
     ):
         _, err = run(*words, *([] if "-o" in words else ["-o", tmp_path / "x.gap"]), "--jobs", 1, status=2)
         assert text in err

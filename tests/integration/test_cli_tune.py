@@ -91,9 +91,39 @@ def test_the_settings_that_it_writes_make_the_model_that_it_found(run: Run) -> N
 
 
 def test_budget_and_defaults(run: Run) -> None:
-    out, _ = run(*SMALL, "--budget", 2, "--score", "forces")
+    out, _ = run(*SMALL, "--budget", 2, "--score", "forces", "--json", "t.json")
     assert "; 2 trials in " in out
+    report = json.loads(Path("t.json").read_text(encoding="utf-8"))
+    assert report["by"] == "forces"
+    assert report["best"]["forces"]["mae_eV_per_A"] == min(t["forces"]["mae_eV_per_A"] for t in report["trials"])
     assert "seed = 3" in Path("best.toml").read_text(encoding="utf-8")
+
+
+def test_the_same_command_goes_on_after_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done is reported, written and kept; nothing of it is done again."""
+    words = (*SMALL, "--space", "n_max=2,4", "--space", "zeta=1", "--resume", "t.jsonl", "--json", "t.json")
+    usual, fits = GAP.fit_each, list[GAP]()
+
+    def fit_each(self: GAP, *given: Any, **more: Any) -> list[GAP]:
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        fits.append(self)
+        return usual(self, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GAP, "fit_each", fit_each)
+        out, err = run(*words)
+    assert "tuning was interrupted; the trials so far are kept" in err
+    assert "; 4 trials in " in out
+    part = json.loads(Path("t.json").read_text(encoding="utf-8"))["trials"]
+    assert [trial["settings"]["n_max"] for trial in part] == [3, 3, 2, 2]
+    assert "zeta" in Path("best.toml").read_text(encoding="utf-8")
+    out, err = run(*words)
+    assert "interrupted" not in err
+    assert "; 6 trials in " in out
+    trials = json.loads(Path("t.json").read_text(encoding="utf-8"))["trials"]
+    assert trials[:4] == part  # the times as well: these were not made again
+    assert [trial["settings"]["n_max"] for trial in trials[4:]] == [4, 4]
 
 
 def test_what_is_wrong_is_said_in_one_line(run: Run) -> None:
@@ -104,10 +134,8 @@ def test_what_is_wrong_is_said_in_one_line(run: Run) -> None:
         ("--budget", "soon"): "budget='soon' is no time",
         ("--plot", "t.doc"): "cannot be written as 't.doc'",
         ("--resume", "train.xyz"): "also an input",
-        ("--model-out", "best.toml"): "also an input",
+        ("--model-out", "best.toml"): "two output files have this name",
     }.items():
-        if words == ("--model-out", "best.toml"):
-            Path("best.toml").touch()
         _, err = run(*SMALL, *words, status=2)
         assert message in err, words
         assert len(err.strip().splitlines()) == 1

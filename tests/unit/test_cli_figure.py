@@ -11,8 +11,9 @@ import pytest
 from matplotlib import rcParams
 
 from gapkit import ConfigError, Evaluation
-from gapkit.cli.figure import COLOURS, OTHERS, check_format, parity_figure, render
+from gapkit.cli.figure import COLOURS, OTHERS, parity_figure
 from gapkit.model.evaluation import Comparison
+from gapkit.tuning.drawing import check_format, render
 from gapkit.typing import KINDS
 
 

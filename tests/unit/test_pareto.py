@@ -12,6 +12,7 @@ import pytest
 from gapkit import GAP, ConfigError, DataError, GapkitWarning, Noise, evaluate, load
 from gapkit.tuning import Pareto, Point, pareto
 from gapkit.tuning.front import not_dominated
+from gapkit.tuning.front_figure import _inside
 from gapkit.tuning.pareto import REACH, design
 from tests.samples import atom, cluster, crystal, fitted, frames, model, numbers
 
@@ -235,6 +236,15 @@ def test_figures(objectives: list[str], tmp_path: Path) -> None:
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
     for label in ("energy MAE (meV/atom)", "forces MAE (eV/Å)", "stress MAE (GPa)", "most probable σ", "as it was"):
         assert (f"<!-- {label} -->" in text) == (label.split()[0] in [*objectives, "most", "as"]), label
+
+
+def test_marks_are_inside_of_logarithmic_axes() -> None:
+    found = made_up((90.0, 0.19))
+    (low, high), inside = _inside(found, "energy")
+    assert low < 0.9
+    assert high > 100.0  # room for a mark at 90
+    assert inside.all()
+    assert _inside(found, "forces")[0] == pytest.approx((0.19 * 0.9411, 0.4 + 0.06 * 0.21), rel=0.01)
 
 
 def test_a_figure_is_the_same_every_time(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_leaving_a_frame_out_is_a_refit() -> None:
     in_sample = fit.residuals(structures)
     for kind in KINDS:  # and it is no residual of the fit
         assert (found[kind].data_xc > in_sample[kind].data_xc).all()
-        assert np.mean(found[kind].error_xc**2) > np.mean(in_sample[kind].error_xc**2)
+        assert np.mean(found[kind].error_xc ** 2) > np.mean(in_sample[kind].error_xc ** 2)
 
 
 def test_leaving_a_group_out_is_a_refit() -> None:

@@ -15,7 +15,7 @@ import pytest
 from gapkit import GAP, ConfigError, DataError, GapkitWarning, Noise, PairTerm, SoapTerm
 from gapkit.tuning import Trial, Tuning, tune
 from gapkit.tuning.search import Budget
-from gapkit.tuning.space import space_of
+from gapkit.tuning.space import space_of, value_text
 from tests.samples import R_CUT, frames, model, numbers, soap_arguments, two_species
 
 SPACE = {"zeta": [1, 4], "r_cut": [3.2], "n_sparse": [4, 6]}
@@ -78,9 +78,7 @@ def test_every_trial_is_the_fit_with_its_settings(grid: Tuning) -> None:
         assert trial.noise == {"energy": 0.002, "forces": 0.05, "stress": 0.02, "groups": None}
 
 
-def test_powers_and_numbers_of_points_share_a_fit(
-    grid: Tuning, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_powers_and_numbers_of_points_share_a_fit(grid: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
     from gapkit.model import soap_term
 
     chosen: list[int] = []
@@ -204,6 +202,41 @@ def test_names_reach_every_term() -> None:
     assert space_of(terms, {"r_cut": [np.float64(3.6), 5]}).values == {"r_cut": (3.6, 5.0)}
     (_, moved) = space_of(terms, {"r_cut": [5]}).changed({"r_cut": 5.0})
     assert moved.soap["r_cut"] == moved.soap["weighting"]["r0"] == 5.0
+
+
+def test_the_size_of_the_basis_and_the_embedding_of_elements_are_varied() -> None:
+    """Every trial of two elements is the fit with its settings; a wider basis and mixed elements are other models."""
+    structures = two_species(8)
+    vectors = {"Si": [1.0, 0.25], "C": [0.25, 1.0]}
+    found = run({"n_max": [4], "l_max": [3], "embedding": [2, vectors]}, structures=structures)
+    assert len(found.trials) == 2 * 2 * 3
+    assert len({trial.log_evidence for trial in found.trials}) == len(found.trials)
+    for trial in found.trials:
+        n_max, l_max, embedding = trial.settings.values()
+        soap = SoapTerm(soap_arguments(n_max=n_max, l_max=l_max), zeta=2, n_sparse=8, embedding=embedding)
+        fresh = model(terms=[PairTerm(r_cut=3.5, n_sparse=6), soap]).fit(structures)
+        assert trial.log_evidence == pytest.approx(fresh.log_evidence_, rel=1e-9)
+        assert trial.mae["forces"] == pytest.approx(fresh.leave_one_out_errors(structures)["forces"].mae, rel=1e-6)
+    assert value_text(vectors) == "(Si 1 0.25, C 0.25 1)"
+    assert found.model().terms[1].embedding == found.best.settings["embedding"]
+
+
+def test_settings_that_do_not_go_together_are_left_aside(tmp_path: Path) -> None:
+    path, structures = tmp_path / "trials.jsonl", two_species(6)
+    space = {"zeta": [1], "alchemical": [True], "embedding": [1, 2]}
+    with pytest.warns(GapkitWarning) as caught:
+        found = run(space, structures=structures, checkpoint=path)
+    texts = [str(warning.message) for warning in caught]
+    assert [t for t in texts if t.startswith("zeta 2, alchemical True, embedding none is left aside: an alchemical")]
+    assert [t for t in texts if t.startswith("zeta 2, alchemical False, embedding 1 is left aside: embedding=1 is")]
+    assert sum("is left aside" in text for text in texts) == 2  # the reason is said once, not for each ζ
+    expected = [(False, None), (False, 2), (True, 2)]
+    assert [tuple(t.settings.values())[1:] for t in found.trials] == [own for own in expected for _ in range(2)]
+    assert len(path.read_text().splitlines()) == 1 + 6
+    with pytest.warns(GapkitWarning, match="left aside"):  # what is refused costs nothing of the budget
+        assert len(run(space, 6, structures=structures).trials) == 6
+    with pytest.raises(ConfigError, match="embedding=1 is outside its range"):  # nothing is left to compare with
+        run({"embedding": [1]}, structures=structures)
 
 
 def test_species_share_points_as_in_the_thinner_model() -> None:
