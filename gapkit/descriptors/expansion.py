@@ -159,9 +159,7 @@ class Expansion:
             columns_p[4] *= np.asarray(basis.species_weights)[basis.index_of(pairs.numbers_e[pairs.j_p])]
         return columns_p
 
-    def _bucket(
-        self, e_g: IntArray, s_g: IntArray, pair_g: IntArray, real: BoolArray, columns_p: FloatArray
-    ) -> Bucket:
+    def _bucket(self, e_g: IntArray, s_g: IntArray, pair_g: IntArray, real: BoolArray, columns_p: FloatArray) -> Bucket:
         basis, columns_g = self.basis, aligned(len(columns_p), len(pair_g))
         np.take(columns_p, pair_g, axis=1, out=columns_g, mode="clip")
         unit_cg, (r_g, weight_g, decay_g) = columns_g[:3], columns_g[3:]

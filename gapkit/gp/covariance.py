@@ -177,9 +177,7 @@ def _blocks(term: SparseTerm, channel: Channel, part: Pairs, n_bytes: float) -> 
     return part.blocks(max(1, int(min(_BYTES, n_bytes) / per_centre)))
 
 
-def _moved(
-    term: SparseTerm, channel: Channel, part: Pairs, targets_e: BoolArray
-) -> tuple[_Sites, MovedRows]:
+def _moved(term: SparseTerm, channel: Channel, part: Pairs, targets_e: BoolArray) -> tuple[_Sites, MovedRows]:
     """Rows by which the sites that see them move some atoms."""
     sees_e = targets_e[part.centres_e]
     sees_e[part.e_p[targets_e[part.j_p]]] = True

@@ -203,4 +203,3 @@ class _Design:
                 out_cm += np.einsum("qcm,qm->cm", met[a:b], slopes_qm[a:b])
                 if jacobian.weight_slope_qc is not None:
                     out_cm += part_qcx[a:b, :, -1].T @ part.k_sm[site_q[a:b]]
-

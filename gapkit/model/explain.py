@@ -37,9 +37,7 @@ from gapkit.numerics.factor import whiten
 from gapkit.typing import FloatArray
 
 
-def explain(
-    state: ModelState, frame: Frame, atom: int | None, n: int, n_jobs: int, max_memory: float
-) -> Explanation:
+def explain(state: ModelState, frame: Frame, atom: int | None, n: int, n_jobs: int, max_memory: float) -> Explanation:
     """Explain the prediction of a checked structure; see `GAP.explain`."""
     if atom is not None:
         atom = whole("atom", atom, 0, frame.n_atoms - 1)

@@ -399,4 +399,3 @@ class GAP(Fitted):
         model = cls(list(state.settings), state.noise, baselines=list(state.baselines), keys=keys)
         model.state_ = state
         return model
-

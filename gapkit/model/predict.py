@@ -230,9 +230,7 @@ def _evaluate_block(state: ModelState, task: _Task) -> _BlockResult:
     for t, (term, columns) in enumerate(zip(state.terms, state.slices, strict=True)):
         like = likeness if state.is_compared(term) else None
         own = None if covariance is None else replace(covariance, rows_em=covariance.rows_em[:, columns])
-        term.accumulate(
-            block, weights_km[:, columns], energies_kte[:, t], gradient_kpc, own, like, columns.start
-        )
+        term.accumulate(block, weights_km[:, columns], energies_kte[:, t], gradient_kpc, own, like, columns.start)
     if covariance is None:
         return _BlockResult(energies_kte, gradient_kpc, None, None, likeness)
     variance_e = None

@@ -127,9 +127,7 @@ def local_std(state: ModelState, frame: Frame, variance_e: FloatArray) -> dict[s
     }
 
 
-def derived(
-    state: ModelState, frame: Frame, pairs: Pairs, want: Collection[str], max_memory: float
-) -> dict[str, Any]:
+def derived(state: ModelState, frame: Frame, pairs: Pairs, want: Collection[str], max_memory: float) -> dict[str, Any]:
     """What is wanted of `DERIVED`, as fields of a `Prediction`; `pairs` are all pairs of the structure."""
     kinds = {kind for kind in KINDS if f"{kind}_std" in want and kind != "energy"}
     rows = frame_rows(state.terms, pairs, kinds | ({"forces"} if "forces_covariance" in want else set()))

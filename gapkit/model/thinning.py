@@ -145,4 +145,3 @@ def _thinner(
 def _first(points: Any, n: int) -> Any:
     """The first n sparse points of a channel."""
     return replace(points, x_md=np.ascontiguousarray(points.x_md[:n]))
-
