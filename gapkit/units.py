@@ -9,15 +9,46 @@ atoms has σ√N for its energy and for its virial; σ of a force component does
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 from ase import units as _ase
 
-from gapkit.typing import FloatArray
+from gapkit.typing import FloatArray, Kind
 
 GPA: Final = _ase.GPa
 """1 GPa in eV/Å³."""
+
+
+class Reported(NamedTuple):
+    """Unit of a kind of label in reports and figures.
+
+    Attributes
+    ----------
+    text, name
+        For people, and as part of a name in JSON.
+    scale
+        Its number per eV/atom, eV/Å or eV/Å³.
+    of_evaluation
+        Its number per eV/atom, eV/Å or GPa, the units of `gapkit.Evaluation`.
+    """
+
+    text: str
+    name: str
+    scale: float
+    of_evaluation: float
+
+
+REPORTED: Final[Mapping[Kind, Reported]] = {
+    "energy": Reported("meV/atom", "meV_per_atom", 1e3, 1e3),
+    "forces": Reported("eV/Å", "eV_per_A", 1.0, 1.0),
+    "stress": Reported("GPa", "GPa", 1.0 / GPA, 1.0),
+}
+"""Units of reports."""
+
+SIGMA_UNITS: Final[Mapping[Kind, str]] = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom (virial)"}
+"""Units of the σ in `gapkit.Noise`."""
 
 VOIGT: Final = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Cartesian index pairs of the six Voigt components, in ASE's order."""

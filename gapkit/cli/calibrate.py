@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from gapkit import Calibration, load, read_frames
+from gapkit._drawing import check_format, render
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import read_config
 from gapkit.cli.output import require_writable, size_of, write_json, write_whole
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import HEADINGS, columns
-from gapkit.tuning.drawing import check_format, render
 from gapkit.typing import KINDS, Kind
 from gapkit.uncertainty import calibrate
-from gapkit.uncertainty.reliability import UNITS, reliability_figure
+from gapkit.uncertainty.reliability import reliability_figure
+from gapkit.units import REPORTED
 
-_SUFFIX: Final[dict[Kind, str]] = {"energy": "meV_per_atom", "forces": "eV_per_A", "stress": "GPa"}
 _SCALED: Final = ("rms_error", "rms_std", "crps")
 _LINES: Final = (
     ("frames", "n_frames", "d"),
@@ -66,7 +66,7 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
     """The report in meV/atom, eV/Å and GPa; the unit is part of the name, that of the NLL is the logarithm of it."""
     document: dict[str, Any] = {}
     for kind, report in _reports(calibration).items():
-        scaled = {f"{name}_{_SUFFIX[kind]}": report[name] for name in _SCALED}
+        scaled = {f"{name}_{REPORTED[kind].name}": report[name] for name in _SCALED}
         document[kind] = {name: value for name, value in report.items() if name not in _SCALED} | scaled
     return document
 
@@ -75,7 +75,7 @@ def _reports(calibration: Calibration) -> dict[Kind, dict[str, Any]]:
     """Reports with values in the units of the table."""
     reports: dict[Kind, dict[str, Any]] = {}
     for kind in (kind for kind in KINDS if kind in calibration.report):
-        scale = UNITS[kind][1]
+        scale = REPORTED[kind].scale
         report = dict(calibration.report[kind])
         reports[kind] = report | {name: scale * report[name] for name in _SCALED}
         reports[kind]["nll"] = report["nll"] + math.log(scale)

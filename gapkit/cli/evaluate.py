@@ -7,13 +7,13 @@ import warnings
 from pathlib import Path
 
 from gapkit import GapkitWarning, evaluate, load, read_frames
+from gapkit._drawing import check_format, render
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import read_config
 from gapkit.cli.figure import parity_figure
 from gapkit.cli.output import require_writable, write_json, write_whole
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import counted, evaluation_table
-from gapkit.tuning.drawing import check_format, render
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from gapkit import Evaluation
+from gapkit._drawing import STYLE, sheet
 from gapkit.cli.report import counted
 from gapkit.model.evaluation import Comparison
 from gapkit.typing import KINDS, FloatArray, Kind
-from gapkit.uncertainty.reliability import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,8 +45,6 @@ def parity_figure(evaluation: Evaluation, title: str = "") -> Figure:
         A line above the panels.
     """
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     found = {kind: evaluation.comparison(kind) for kind in KINDS}
     present = {kind: values for kind, values in found.items() if values is not None}
@@ -55,7 +53,7 @@ def parity_figure(evaluation: Evaluation, title: str = "") -> Figure:
     columns = max(1, min(len(parts), int(9 * width / (max(len(name) for name, _, _ in parts) + 5))))
     rows = -(-len(parts) // columns) if len(parts) > 1 else 0
     with rc_context(STYLE):
-        figure = Figure((width, 6.05 + 0.28 * rows), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
+        figure = sheet(width, 6.05 + 0.28 * rows, h_pad=0.05)
         axes = figure.subplots(2, len(present), squeeze=False, height_ratios=[4, 1], sharex="col")
         for (kind, values), (above, below) in zip(present.items(), axes.T, strict=True):
             _panel(above, below, values, parts, kind)

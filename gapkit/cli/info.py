@@ -12,10 +12,10 @@ from ase.data import chemical_symbols
 from gapkit import GAP, Noise, __version__, load
 from gapkit.cli.output import size_of
 from gapkit.cli.report import columns, plain
-from gapkit.gp.noise import SIGMA_UNITS
 from gapkit.model.archive import read
 from gapkit.model.known import named
 from gapkit.typing import KINDS, Kind
+from gapkit.units import SIGMA_UNITS
 
 _RESIDUAL_UNITS: Final[dict[Kind, tuple[str, float]]] = {
     "energy": ("meV", 1e3),

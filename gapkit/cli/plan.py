@@ -15,11 +15,11 @@ from gapkit.baselines.isolated import is_isolated, isolated_energies
 from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
 from gapkit.cli.report import plain
 from gapkit.errors import nearest
-from gapkit.gp.noise import SIGMA_UNITS
 from gapkit.model.choosing import DEFAULT, GIVEN, Choice, choose
 from gapkit.model.defaults import default_terms, soap_of
 from gapkit.model.prepared import Prepared, default_baselines
 from gapkit.typing import KINDS, Kind
+from gapkit.units import SIGMA_UNITS
 
 SOAP_OPTIONS: Final = ("r_cut", "n_max", "l_max", "zeta", "n_sparse")
 """Settings on the command line that concern the SOAP term."""

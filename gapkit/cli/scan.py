@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from gapkit import ConfigError, load, read_frames
+from gapkit._drawing import check_format
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import read_config
 from gapkit.cli.output import require_all_writable, size_of, write_json
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import columns, counted
 from gapkit.errors import nearest
-from gapkit.gp.noise import SIGMA_UNITS
 from gapkit.tuning import Pareto, Point, pareto
-from gapkit.tuning.drawing import check_format
 from gapkit.typing import KINDS
+from gapkit.units import SIGMA_UNITS
 
 _ROLES = {"start": "as it was", "evidence": "most probable"}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gapkit import ConfigError, evaluate
+from gapkit._drawing import check_format
 from gapkit.cli.config import of_file, read_config
 from gapkit.cli.fit import read_training, summary
 from gapkit.cli.output import require_all_writable, size_of, write_json, write_whole
@@ -16,10 +17,9 @@ from gapkit.cli.plan import make_plan
 from gapkit.cli.report import HEADINGS, columns, counted, evaluation_table
 from gapkit.cli.settings import settings_text
 from gapkit.tuning import Tuning, tune
-from gapkit.tuning.drawing import check_format
 from gapkit.tuning.space import in_words, value_text
-from gapkit.tuning.units import UNITS
 from gapkit.typing import KINDS
+from gapkit.units import REPORTED
 
 _WORDS: Final = {"none": None, "true": True, "false": False}
 _LEFT_OUT: Final = {"trajectory": "trajectories", "frame": "frames"}
@@ -106,7 +106,7 @@ def trials_table(found: Tuning) -> str:
     rows = [[*names, *(HEADINGS[kind][0] for kind in kinds), "log evidence", "s", ""]]
     for trial in sorted(found.trials, key=lambda trial: trial.score(found.by)):
         cells = [value_text(trial.settings[name]) for name in names]
-        errors = [f"{UNITS[k][1] * trial.mae[k]:.{HEADINGS[k][1]}f}" if k in trial.mae else "-" for k in kinds]
+        errors = [f"{REPORTED[k].scale * trial.mae[k]:.{HEADINGS[k][1]}f}" if k in trial.mae else "-" for k in kinds]
         marks = {"best": found.best, "largest evidence": found.best_by_evidence, "start": found.trials[0]}
         mark = ", ".join(text for text, own in marks.items() if own is trial)
         rows.append([*cells, *errors, f"{trial.log_evidence:.1f}", f"{trial.seconds:.1f}", mark])

@@ -16,9 +16,6 @@ from gapkit.atoms.frame import Frame
 from gapkit.errors import ConfigError, nearest
 from gapkit.typing import KINDS, FloatArray, Kind
 
-SIGMA_UNITS: dict[Kind, str] = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/atom (virial)"}
-"""Units of the σ in `Noise`."""
-
 
 class Noise(Parametric):
     """Standard deviations of the labels that are fitted, the misfit of the model included.

@@ -18,13 +18,14 @@ from tqdm import tqdm
 
 from gapkit.errors import DataError
 from gapkit.gp.folds import Folds, Scales
-from gapkit.gp.noise import SIGMA_UNITS, Noise
+from gapkit.gp.noise import Noise
 from gapkit.model.defaults import default_terms, distances, first_sparse, shared, soap_of
 from gapkit.model.parallel import one_blas_thread
 from gapkit.model.prepared import Prepared
 from gapkit.model.terms import Term, species_of
 from gapkit.model.trials import Compressed, Judged, Trials
 from gapkit.typing import KINDS, Kind
+from gapkit.units import SIGMA_UNITS
 
 _log = logging.getLogger(__name__)
 

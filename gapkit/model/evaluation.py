@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -18,14 +18,7 @@ from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction
 from gapkit.model.terms import require_species
 from gapkit.typing import KINDS, FloatArray, Kind
-from gapkit.units import GPA
-
-_REPORTED: Final[dict[Kind, tuple[str, float]]] = {
-    "energy": ("meV_per_atom", 1e3),
-    "forces": ("eV_per_A", 1.0),
-    "stress": ("GPa", 1.0),
-}
-"""Unit of each kind in `as_dict`, and that unit's number per unit of `Comparison`."""
+from gapkit.units import GPA, REPORTED
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +81,11 @@ class Evaluation:
         "by_group": {config_type: the same without by_group}}``.
         """
         document: dict[str, Any] = {"frames": self.frames, "atoms": self.atoms}
-        for kind, (unit, scale) in _REPORTED.items():
+        for kind, unit in REPORTED.items():
             values = self.comparison(kind)
             if values is not None:
-                document[kind] = {f"mae_{unit}": scale * values.mae, f"rmse_{unit}": scale * values.rmse}
+                errors = {"mae": values.mae, "rmse": values.rmse}
+                document[kind] = {f"{n}_{unit.name}": unit.of_evaluation * error for n, error in errors.items()}
         if self.by_group:
             document["by_group"] = {group: part.as_dict() for group, part in self.by_group.items()}
         return document

@@ -11,9 +11,8 @@ import numpy as np
 
 from gapkit._check import whole
 from gapkit.tuning.learning_figure import LAST, save_curve
-from gapkit.tuning.units import OF_EVALUATION as UNITS
-from gapkit.tuning.units import in_a_name
 from gapkit.typing import KINDS, Kind
+from gapkit.units import REPORTED
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,8 @@ class CurvePoint:
         """Plain numbers for JSON, with units in their names as in `Evaluation.as_dict`."""
         document: dict[str, Any] = {"frames": self.n_frames, "sparse_points": self.n_sparse}
         for kind, mae in self.mae.items():
-            unit, scale = UNITS[kind]
-            name = in_a_name(unit)
-            document[kind] = {f"mae_{name}": scale * mae, f"rmse_{name}": scale * self.rmse[kind]}
+            unit, scale = REPORTED[kind].name, REPORTED[kind].of_evaluation
+            document[kind] = {f"mae_{unit}": scale * mae, f"rmse_{unit}": scale * self.rmse[kind]}
         return {**document, "fit_seconds": self.seconds}
 
 
@@ -98,9 +96,9 @@ class LearningCurve:
 
     def __str__(self) -> str:
         """The rms errors as a table."""
-        head = [f"{f'{kind} ({UNITS[kind][0]})':>18}" for kind in self.kinds]
+        head = [f"{f'{kind} ({REPORTED[kind].text})':>18}" for kind in self.kinds]
         lines = ["frames  sparse points" + "".join(head)]
         for point in (*self.by_frames, *self.by_sparse):
-            errors = (f"{UNITS[kind][1] * point.rmse[kind]:18.4g}" for kind in self.kinds)
+            errors = (f"{REPORTED[kind].of_evaluation * point.rmse[kind]:18.4g}" for kind in self.kinds)
             lines.append(f"{point.n_frames:6d}  {point.n_sparse:13d}" + "".join(errors))
         return "\n".join(lines)

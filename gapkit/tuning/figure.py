@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from gapkit.tuning.drawing import STYLE, check_format, sheet, write
+from gapkit._drawing import STYLE, check_format, sheet, write
 from gapkit.tuning.trial import Trial
-from gapkit.tuning.units import UNITS
 from gapkit.typing import KINDS, FloatArray, Kind
+from gapkit.units import REPORTED
 
 ALIKE, OPPOSITE, PLAIN = "#0072B2", "#D55E00", "#FFFFFF"
 """Colours of the cosines 1, -1 and 0 (after Okabe and Ito)."""
@@ -68,7 +68,7 @@ def save_trials(trials: Sequence[Trial], best: Trial, by_evidence: Trial, path: 
     with rc_context(STYLE):
         figure = sheet(0.6 + 3.9 * len(kinds), 4.7, wspace=0.06)
         for axes, kind in zip(np.atleast_1d(figure.subplots(1, len(kinds))), kinds, strict=True):
-            unit, scale = UNITS[kind]
+            unit, scale = REPORTED[kind].text, REPORTED[kind].scale
             x, y = ([trial.log_evidence for trial in known], [scale * trial.mae[kind] for trial in known])
             axes.scatter(x, y, s=36, color="#9A9A9A", linewidths=0, zorder=2, label="trial")
             for trial, (marker, size, fill, edge, text) in zip((trials[0], by_evidence, best), _MARKS, strict=True):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gapkit.tuning.drawing import STYLE, check_format, sheet, write
-from gapkit.tuning.units import SIGMA_UNITS
+from gapkit._drawing import STYLE, check_format, sheet, write
 from gapkit.typing import KINDS, BoolArray
+from gapkit.units import SIGMA_UNITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

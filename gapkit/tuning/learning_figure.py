@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from gapkit._drawing import STYLE, check_format, sheet, write
 from gapkit.errors import ConfigError
-from gapkit.tuning.drawing import STYLE, check_format, sheet, write
-from gapkit.tuning.units import OF_EVALUATION as UNITS
 from gapkit.typing import Kind
+from gapkit.units import REPORTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def save_curve(curve: Any, path: str | os.PathLike[str]) -> None:
         for row, kind in zip(axes, curve.kinds, strict=True):
             for panel, (points, by) in zip(row, columns, strict=True):
                 _panel(panel, points, by, kind, curve.exponent(kind) if by == "n_frames" else float("nan"))
-            row[0].set_ylabel(f"error of {kind} ({UNITS[kind][0]})")
+            row[0].set_ylabel(f"error of {kind} ({REPORTED[kind].text})")
         for panel, (_, by) in zip(axes[-1], columns, strict=True):
             panel.set_xlabel("training frames" if by == "n_frames" else "sparse points")
         for panel, (points, by) in zip(axes[0], columns, strict=True):
@@ -65,7 +65,7 @@ def _panel(axes: Axes, points: Sequence[Any], by: str, kind: Kind, exponent: flo
     """Both errors of one kind, and the power law of the rms error where there is one."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    scale = UNITS[kind][1]
+    scale = REPORTED[kind].of_evaluation
     x = np.array([getattr(point, by) for point in points], dtype=float)
     rmse = np.maximum([scale * point.rmse[kind] for point in points], _LEAST)
     mae = np.maximum([scale * point.mae[kind] for point in points], _LEAST)

@@ -16,8 +16,8 @@ from gapkit import GAP, ConfigError, DataError, Errors, Frame, GapkitWarning, He
 from gapkit._check import whole
 from gapkit.errors import nearest
 from gapkit.tuning.front import Pareto, Point, not_dominated
-from gapkit.tuning.units import UNITS
 from gapkit.typing import KINDS, FloatArray, Kind
+from gapkit.units import REPORTED
 
 Objective: TypeAlias = "str | Callable[[GAP], float]"
 Grid: TypeAlias = "int | Sequence[Noise] | Mapping[Kind, Sequence[float]]"
@@ -86,7 +86,7 @@ def pareto(
             noises, values_xo, evidences, not_dominated(values_xo), roles, strict=False
         )
     ]
-    units = {name: UNITS[_kind(o)][0] if isinstance(o, str) else "" for name, o in named.items()}
+    units = {name: REPORTED[_kind(o)].text if isinstance(o, str) else "" for name, o in named.items()}
     return Pareto(tuple(points), units, model)
 
 
@@ -170,14 +170,14 @@ def _held(model: GAP, frames: Any, named: Mapping[str, Objective]) -> HeldOut | 
 
 
 def _values(named: Mapping[str, Objective], model: GAP, held: HeldOut | None) -> list[float]:
-    """All objectives of one model, in the units of `UNITS`."""
+    """All objectives of one model, in the units of `REPORTED`."""
     errors: Mapping[Kind, Errors] = held.errors(model) if held is not None else dict[Kind, Errors]()
     values = []
     for one in named.values():
         if isinstance(one, str):
             kind = _kind(one)
             own = errors[kind]
-            values.append(UNITS[kind][1] * (own.rmse if one.endswith("_rmse") else own.mae))
+            values.append(REPORTED[kind].scale * (own.rmse if one.endswith("_rmse") else own.mae))
         else:
             values.append(float(one(model)))
     return values

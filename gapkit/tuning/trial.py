@@ -13,8 +13,8 @@ from typing import Any, Final
 from gapkit import GAP, ConfigError, DataError, GapkitError, GapkitWarning
 from gapkit.errors import nearest
 from gapkit.tuning.space import Settings, Space, in_words
-from gapkit.tuning.units import UNITS, in_a_name
 from gapkit.typing import Kind
+from gapkit.units import REPORTED
 
 SCORES: Final = ("leave_one_out", "energy", "forces", "stress", "evidence")
 
@@ -70,10 +70,10 @@ class Trial:
     def as_dict(self) -> dict[str, Any]:
         """The trial as plain numbers: meV/atom, eV/Å, GPa; the unit is part of the name."""
         document: dict[str, Any] = {"settings": dict(self.settings), "log_evidence": self.log_evidence}
-        for kind, (unit, scale) in UNITS.items():
+        for kind, unit in REPORTED.items():
             if kind in self.mae:
-                name = in_a_name(unit)
-                document[kind] = {f"mae_{name}": scale * self.mae[kind], f"rmse_{name}": scale * self.rmse[kind]}
+                errors = {"mae": self.mae[kind], "rmse": self.rmse[kind]}
+                document[kind] = {f"{n}_{unit.name}": unit.scale * error for n, error in errors.items()}
         return document | {"noise": dict(self.noise), "n_sparse": self.n_sparse, "seconds": self.seconds}
 
 

@@ -7,40 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gapkit import Calibration, ConfigError
+from gapkit._drawing import STYLE, sheet
 from gapkit.numerics.stats import sparsification
 from gapkit.typing import KINDS, FloatArray, Kind
 from gapkit.uncertainty.calibrate import LEVELS
-from gapkit.units import GPA
+from gapkit.units import REPORTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-UNITS: Final[dict[Kind, tuple[str, float]]] = {
-    "energy": ("meV/atom", 1e3),
-    "forces": ("eV/Å", 1.0),
-    "stress": ("GPa", 1.0 / GPA),
-}
-"""Unit of each kind in reports, and its number per eV/atom, eV/Å or eV/Å³."""
 
 DATA: Final = "#0072B2"
 LIGHT: Final = "#9CC9E3"
 IDEAL: Final = "#9A9A9A"
 _LEAST_PER_BIN: Final = 10
 _REMOVED: Final = np.linspace(0.0, 0.95, 96)
-STYLE: Final[Any] = {
-    "font.size": 12,
-    "axes.labelsize": 13,
-    "axes.titlesize": 14,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.9,
-    "axes.formatter.useoffset": False,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "svg.hashsalt": "gapkit",
-}
-"""Of all figures of gapkit."""
 
 
 def reliability_figure(calibration: Calibration, title: str = "") -> Figure:
@@ -63,16 +44,14 @@ def reliability_figure(calibration: Calibration, title: str = "") -> Figure:
         The calibration holds no samples.
     """
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     kinds = [kind for kind in KINDS if kind in calibration.samples]
     if not kinds:
         raise ConfigError("the calibration holds nothing to draw", fix="call gapkit.uncertainty.calibrate again")
     with rc_context(STYLE):
-        figure = Figure((13.0, 0.5 + 4.0 * len(kinds)), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+        figure = sheet(13.0, 0.5 + 4.0 * len(kinds), w_pad=0.12)
         for kind, (left, middle, right) in zip(kinds, figure.subplots(len(kinds), 3, squeeze=False), strict=True):
-            unit, scale = UNITS[kind]
+            unit, scale = REPORTED[kind].text, REPORTED[kind].scale
             sigma_x, error_x = scale * calibration.samples[kind].T
             _coverage(left, calibration.report[kind], kind)
             _against(middle, sigma_x, error_x, unit)

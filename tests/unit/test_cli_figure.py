@@ -11,9 +11,9 @@ import pytest
 from matplotlib import rcParams
 
 from gapkit import ConfigError, Evaluation
+from gapkit._drawing import check_format, render
 from gapkit.cli.figure import COLOURS, OTHERS, parity_figure
 from gapkit.model.evaluation import Comparison
-from gapkit.tuning.drawing import check_format, render
 from gapkit.typing import KINDS
 
 

@@ -1,4 +1,4 @@
-"""What the figures of choosing share: formats, bytes that are the same every time, units that are those of others."""
+"""What all figures share: formats, and bytes that are the same every time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pytest
 from matplotlib import rc_context
 
 from gapkit import ConfigError
-from gapkit.gp.noise import SIGMA_UNITS
-from gapkit.tuning import drawing, units
-from gapkit.units import GPA
+from gapkit import _drawing as drawing
 
 
 def picture(path: Path) -> bytes:
@@ -47,9 +45,3 @@ def test_other_formats_are_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(ConfigError, match=f"cannot be written as '{name}'") as error:
         drawing.check_format(name)
     assert "png" in error.value.fix
-
-
-def test_units() -> None:
-    assert dict(units.SIGMA_UNITS) == SIGMA_UNITS
-    assert units.UNITS["stress"][1] * GPA == units.OF_EVALUATION["stress"][1] == 1.0
-    assert [units.in_a_name(unit) for unit, _ in units.UNITS.values()] == ["meV_per_atom", "eV_per_A", "GPa"]

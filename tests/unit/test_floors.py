@@ -28,7 +28,7 @@ FLOORS: dict[int, set[str]] = {
     4: {"descriptors", "kernels", "baselines"},
     3: {"atoms"},
     2: {"numerics"},
-    1: {"_check", "_parameters"},
+    1: {"_check", "_drawing", "_parameters"},
     0: {"errors", "units", "typing"},
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -7,7 +7,7 @@ import ase.units
 import numpy as np
 import pytest
 
-from gapkit.units import GPA, VOIGT, from_voigt, to_voigt
+from gapkit.units import GPA, REPORTED, VOIGT, from_voigt, to_voigt
 
 
 def test_gpa_is_that_of_the_codata_charge() -> None:
@@ -33,3 +33,11 @@ def test_round_trip_of_stacks(rng: np.random.Generator) -> None:
 def test_symmetric_part_is_taken() -> None:
     skew = np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     assert to_voigt(skew).tolist() == [0, 0, 0, 0, 0, 1]
+
+
+def test_units_of_reports_and_their_names_in_json() -> None:
+    assert REPORTED["stress"].scale * GPA == REPORTED["stress"].of_evaluation == 1.0
+    assert all(unit.scale == unit.of_evaluation for kind, unit in REPORTED.items() if kind != "stress")
+    assert [unit.text.replace("/", "_per_").replace("Å", "A") for unit in REPORTED.values()] == [
+        unit.name for unit in REPORTED.values()
+    ]

@@ -1,4 +1,4 @@
-"""What all figures of this wing share: formats, style, an empty sheet, and a file that is the same every time."""
+"""What all figures share: formats, style, an empty sheet, and a file that is the same every time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMATS: Final = ("png", "pdf", "svg")
 STYLE: Final[Any] = {
     "font.size": 12,
     "axes.labelsize": 13,
-    "axes.titlesize": 13,
+    "axes.titlesize": 14,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.9,
