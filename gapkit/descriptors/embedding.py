@@ -32,7 +32,7 @@ _ELECTRONEGATIVITY: Final = np.array(
         1.50, 1.70, 1.90, 2.20, 2.20, 2.20, 2.40, 1.90, 1.80, 1.80, 1.90, 2.00, 2.20, 2.20, 0.70, 0.90, 1.10, 1.30,
         1.50, 1.70, 1.30, 1.30, 1.30, 1.30, 1.30, 1.30, 1.30, 1.30, 1.30, 1.30, 1.30,
     ]
-)
+)  # fmt: skip
 
 
 def embedding_vectors(embedding: object, species: Sequence[int]) -> FloatArray:

@@ -19,6 +19,7 @@ _FAR = 3  # steps of all kinds together
 _SWEEPS = 4
 _NEAR = 0.03  # of a logarithm
 _MATTERS = 0.003  # relative gain of errors for which a step is taken
+_ALIKE = 0.01  # relative difference of errors that says nothing
 
 
 def score_of(errors: Mapping[Kind, float]) -> float:
@@ -27,9 +28,10 @@ def score_of(errors: Mapping[Kind, float]) -> float:
 
 
 def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
-    """Factors of σ with which the errors of left-out frames are smallest, in steps of √10.
+    """Factors of σ with which left-out frames are predicted best, in steps of √10.
 
     All kinds together, a factor of 30 up and down, since there may be several minima; from the best, each kind alone.
+    Where errors are flat their minimum is chance: then all kinds go to the middle of the factors that do as well.
 
     The evidence is no guide here: where the sparse points are too few for the data it takes what they cannot say for
     noise of the energies, of which there are few, and gives these away.
@@ -44,8 +46,7 @@ def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
             found[key] = score_of(folds.errors(scales))
         return found[key]
 
-    each = [{kind: factor * _STEP**k for kind, factor in best.items()} for k in range(-_FAR, _FAR + 1)]
-    best = min((one for one in each if all(_RANGE[0] <= f <= _RANGE[1] for f in one.values())), key=score)
+    best = min(filter(_inside, (_times(best, _STEP**k) for k in range(-_FAR, _FAR + 1))), key=score)
     alone: list[list[Kind]] = [[k] for k in ("energy", "stress") if k in kinds and len(kinds) > 1]
     for _ in range(_SWEEPS):
         before = best
@@ -53,7 +54,26 @@ def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
             best = _climbed(score, best, moved)
         if best == before:
             break
-    return best
+    return _in_the_middle(score, best)
+
+
+def _inside(scales: Mapping[Kind, float]) -> bool:
+    return all(_RANGE[0] <= factor <= _RANGE[1] for factor in scales.values())
+
+
+def _in_the_middle(score: Callable[[Mapping[Kind, float]], float], best: dict[Kind, float]) -> dict[Kind, float]:
+    """The middle, or the larger one next to it, of the factors of all kinds about the best that are no worse."""
+    limit, ends = score(best) + _ALIKE, []
+    for sign in (-1, 1):
+        k = 0
+        while _inside(tried := _times(best, _STEP ** (k + sign))) and score(tried) <= limit:
+            k += sign
+        ends.append(k)
+    return _times(best, _STEP ** -(-sum(ends) // 2))
+
+
+def _times(scales: Mapping[Kind, float], factor: float) -> dict[Kind, float]:
+    return {kind: scale * factor for kind, scale in scales.items()}
 
 
 def _climbed(
@@ -63,9 +83,7 @@ def _climbed(
     for step in (1.0 / _STEP, _STEP):
         while True:
             tried = {kind: factor * (step if kind in moved else 1.0) for kind, factor in best.items()}
-            if not all(_RANGE[0] <= tried[kind] <= _RANGE[1] for kind in moved):
-                break
-            if score(tried) > score(best) - _MATTERS:
+            if not _inside(tried) or score(tried) > score(best) - _MATTERS:
                 break
             best = tried
     return best

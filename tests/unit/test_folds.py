@@ -11,7 +11,7 @@ from gapkit import Noise
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.gp.compress import observations
 from gapkit.gp.design import frame_rows
-from gapkit.gp.folds import Folds
+from gapkit.gp.folds import Folds, Scales
 from gapkit.gp.likelihood import Part
 from gapkit.model.fitting import compress, isolated_rows, sigma_of
 from gapkit.model.prepared import Prepared
@@ -94,6 +94,26 @@ def test_the_best_factors_are_no_worse_than_their_neighbours(split: list[Prepare
     for kind in ("energy", "stress"):
         for step in (10**0.5, 10**-0.5):
             assert score_of(folds.errors({**best, kind: best[kind] * step})) > least - 0.003
+
+
+class Valley:
+    """Errors of forces: flat, but for a ripple, between two factors of σ; a tenth more per step beside."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self._ends = np.log([low, high])
+
+    def errors(self, scales: Scales) -> dict[Kind, float]:
+        x = np.log(scales["forces"])
+        beside = max(self._ends[0] - x, x - self._ends[1], 0.0) / np.log(10**0.5)
+        return {"forces": float(np.exp(0.1 * beside + 0.004 * np.cos(40.0 * x)))}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "middle"), [(0.01, 1.0, 0.1), (0.01, 10**0.5, 10**-0.5), (0.1, 0.1, 0.1)], ids=["odd", "even", "1"]
+)
+def test_where_errors_are_flat_the_factor_is_in_the_middle(low: float, high: float, middle: float) -> None:
+    found = best_scales(Valley(0.99 * low, 1.01 * high), {"forces": 1.0})  # type: ignore[arg-type]
+    assert found["forces"] == pytest.approx(middle)
 
 
 def test_the_largest_evidence_has_the_smaller_evidence_around_it(split: list[Prepared]) -> None:
