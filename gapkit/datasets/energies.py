@@ -17,6 +17,8 @@ from gapkit.typing import FloatArray
 
 _ALONE: Final = 6.0  # Å to the nearest image of a periodic single atom
 _LIKE: Final = 0.2  # energies per atom of one composition agree to this share of them
+_PHYSICAL: Final = 1.0  # eV/atom by which structures of one composition may differ
+_TIGHTER: Final = 0.5  # a reading in several units leaves this share of the spread of energies at most
 _EXPLAINED: Final = 0.9  # share of the frames that the scales must explain before any is called wrong
 _BOUND: Final = (-20.0, 1.0)  # eV/atom against isolated atoms; the largest known cohesion is 9 (W), CO 5.6
 _SAME_ATOM: Final = (1e-3, 0.1)  # eV between isolated atoms of an element: a warning, an error
@@ -59,7 +61,8 @@ def _span(x: FloatArray) -> str:
 
 def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[str]]:
     """Energy per atom of most frames, and for each frame "" or what its energy is instead."""
-    if not (per_atom_s < 0).all() and not (per_atom_s > 0).all():
+    mixed_signs = not (per_atom_s < 0).all() and not (per_atom_s > 0).all()
+    if mixed_signs or np.ptp(per_atom_s) < _PHYSICAL:
         return 0.0, [""] * len(per_atom_s)  # referred to something near: there is no scale
     log_s, size_s = np.log(np.abs(per_atom_s)), np.log(n_atoms_s)
     names = ["", PER_ATOM, *ENERGIES]
@@ -77,7 +80,8 @@ def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[
         if score > best:
             best, chosen = score, np.where(explained, branch, 0)
             scale = float(np.median((log_s - shift_bs[chosen, np.arange(len(log_s))])[explained]))
-    if best[0] < _EXPLAINED * len(log_s):
+    read_s = np.exp(log_s - shift_bs[chosen, np.arange(len(log_s))])
+    if best[0] < _EXPLAINED * len(log_s) or np.ptp(read_s) > _TIGHTER * np.ptp(per_atom_s):
         chosen[:] = 0
     return float(np.sign(per_atom_s[0]) * np.exp(scale)), [names[b] for b in chosen]
 

@@ -44,20 +44,32 @@ class CompressedRows:
         Number of observations.
     log_scale
         Sum over observations of the logarithm of what they were divided by.
+    open_nb
+        What the baselines of open scale give at scale 1, once it has been subtracted, shape (n, B); None: unknown.
     """
 
     key: RowKey
     factor_nm: FloatArray
     n_rows: int
     log_scale: float
+    open_nb: FloatArray | None = None
 
     def minus(self, scales_b: FloatArray) -> CompressedRows:
         """The same with `scales_b` times the baselines of open scale subtracted from the targets."""
         if not len(scales_b):
             return self
         m = self.factor_nm.shape[1] - len(scales_b) - 1
-        target_n = self.factor_nm[:, -1] - self.factor_nm[:, m:-1] @ scales_b
-        return replace(self, factor_nm=np.asfortranarray(np.column_stack([self.factor_nm[:, :m], target_n])))
+        open_nb = self.factor_nm[:, m:-1].copy()
+        target_n = self.factor_nm[:, -1] - open_nb @ scales_b
+        factor_nm = np.asfortranarray(np.column_stack([self.factor_nm[:, :m], target_n]))
+        return replace(self, factor_nm=factor_nm, open_nb=open_nb)
+
+    def plus(self, scales_b: FloatArray) -> CompressedRows:
+        """What `minus` was called on."""
+        if self.open_nb is None:
+            return self
+        columns = [self.factor_nm[:, :-1], self.open_nb, self.factor_nm[:, -1] + self.open_nb @ scales_b]
+        return replace(self, factor_nm=np.asfortranarray(np.column_stack(columns)), open_nb=None)
 
 
 class DataFold:

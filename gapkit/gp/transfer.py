@@ -110,7 +110,7 @@ def carried(rows: Sequence[CompressedRows], terms: Sequence[Grown], prior_mm: Fl
         Factor of the prior of the old terms.
     """
     carry = block_diag(*_carry(terms, prior_mm), np.ones((1, 1)))
-    return [replace(part, factor_nm=np.asfortranarray(part.factor_nm @ carry)) for part in rows]
+    return [replace(part, factor_nm=np.asfortranarray(part.factor_nm @ carry), open_nb=None) for part in rows]
 
 
 def _carry(terms: Sequence[Grown], prior_mm: FloatArray) -> list[FloatArray]:

@@ -218,11 +218,12 @@ class GAP(Fitted):
             yield model
 
     def maximize_evidence(self, sigma: str | None = "kind", *, delta: bool = True) -> GAP:
-        """σ of the labels and δ of the terms that make the labels most probable; no kernel is evaluated.
+        """σ of the labels, δ of the terms and open scales that make the labels most probable; no kernel is evaluated.
 
         `noise` becomes what is found, as after `refit`; `evidence_` says what was changed. The priors of log σ and
         log δ are weak, a factor of 100 from those of `Noise()` and from 1 eV costs half a nat, with bounds at 1e-3
-        and 1e3 times these. A σ that frames bring themselves stays. A calibration is dropped.
+        and 1e3 times these. A σ that frames bring themselves stays. A calibration is dropped. Scales of baselines that
+        the fit had found are found again, unless other data came since or the model was read from a file.
 
         The evidence trusts the model: where it cannot follow the labels to their precision, or forces outnumber
         energies, what predicts best may be another σ. `held_out` and `gapkit.tuning.pareto` show it.

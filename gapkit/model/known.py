@@ -10,7 +10,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from tqdm import tqdm
 
 from gapkit.atoms.frame import Frame
@@ -66,10 +66,36 @@ class OfElements:
         return whole.plus(Contribution(atom_energies(frame.numbers_e, self.e0)))
 
 
+@dataclass(frozen=True, eq=False)
+class OpenScale:
+    """A baseline whose scale the data decide.
+
+    Attributes
+    ----------
+    baseline
+        The baseline.
+    factor
+        Of its energy at scale 1, so far.
+    taken
+        What one unit of it takes from the energies of elements.
+    """
+
+    baseline: Baseline
+    factor: float
+    taken: OfElements
+
+
 def completed(baselines: Sequence[Baseline], found: OfElements) -> list[Baseline]:
     """The baselines with the cohesive energies that were found; one that has none of any element is left out."""
     complete = [b.completed(found.cohesion) if isinstance(b, Cohesion) else b for b in baselines]
     return [b for b in complete if not isinstance(b, Cohesion) or any((b.energies or {}).values())]
+
+
+def reopened(baselines: Sequence[Baseline], e0: Mapping[int, float]) -> tuple[list[Baseline], OfElements]:
+    """Complete baselines without the energies of elements, and these: what `completed` makes them of."""
+    cohesions = [b.energies or {} for b in baselines if isinstance(b, Cohesion)]
+    cohesion = {atomic_numbers[symbol]: c for energies in cohesions for symbol, c in energies.items()}
+    return [Cohesion({}) if isinstance(b, Cohesion) else b for b in baselines], OfElements(dict(e0), cohesion)
 
 
 def is_open(baseline: Baseline) -> bool:

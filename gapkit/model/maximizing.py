@@ -1,4 +1,4 @@
-"""σ of the labels and δ of the terms of a fitted model at the maximum of the evidence."""
+"""σ of the labels, δ of the terms and scales of baselines of a fitted model at the maximum of the evidence."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from gapkit.gp.likelihood import Likelihood, Part
 from gapkit.gp.noise import Noise
 from gapkit.gp.optimum import maximized
 from gapkit.model.fitting import sigmas_of
+from gapkit.model.known import named, reopened
 from gapkit.model.parallel import one_blas_thread
 from gapkit.model.state import ModelState, solved
-from gapkit.typing import KINDS, Kind
+from gapkit.model.training import rescaled
+from gapkit.typing import KINDS, FloatArray, Kind
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class EvidenceReport:
         their ratios, that of the group with most rows.
     delta
         {term: δ before and after}, eV.
+    scale
+        {baseline: scale before and after}, of those that the fit had found.
     log_evidence
         Before and after.
     evaluations
@@ -51,6 +55,7 @@ class EvidenceReport:
 
     sigma: Mapping[str, tuple[float, float]]
     delta: Mapping[str, tuple[float, float]]
+    scale: Mapping[str, tuple[float, float]]
     log_evidence: tuple[float, float]
     evaluations: int
     distance: float
@@ -62,19 +67,21 @@ class EvidenceReport:
         found = training.get("evidence")
         if found is None:
             return None
-        sigma, delta = ({name: (a, b) for name, (a, b) in found[key].items()} for key in ("sigma", "delta"))
+        kinds = ("sigma", "delta", "scale")  # models of before have no scales
+        sigma, delta, scale = ({name: (a, b) for name, (a, b) in found.get(key, {}).items()} for key in kinds)
         before, after = found["log_evidence"]
         rest = {name: found[name] for name in ("evaluations", "distance", "converged")}
-        return cls(sigma, delta, (before, after), **rest)
+        return cls(sigma, delta, scale, (before, after), **rest)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """A line for each σ and δ."""
-        names = [*(f"σ {name}" for name in self.sigma), *(f"δ {name}" for name in self.delta), "log evidence"]
-        pairs = [*self.sigma.values(), *self.delta.values(), self.log_evidence]
+        """A line for each σ, δ and scale."""
+        sets = {"σ": self.sigma, "δ": self.delta, "scale of": self.scale}
+        names = [*(f"{what} {name}" for what, own in sets.items() for name in own), "log evidence"]
+        pairs = [*(pair for own in sets.values() for pair in own.values()), self.log_evidence]
         wide = max(map(len, names))
         lines = [f"{name:{wide}}  {a:12.6g} -> {b:.6g}" for name, (a, b) in zip(names, pairs, strict=True)]
         end = "converged" if self.converged else f"not converged: {self.distance:.2g} standard errors from the maximum"
@@ -91,14 +98,17 @@ class _Varied(NamedTuple):
 
 
 def maximized_evidence(state: ModelState, sigma: str | None, delta: bool) -> ModelState:
-    """The model with the most probable σ and δ; see `GAP.maximize_evidence`."""
+    """The model with the most probable σ, δ and scales of baselines; see `GAP.maximize_evidence`."""
     if sigma is not None and sigma not in BY:
         raise ConfigError(f"sigma={sigma!r} does not exist", fix=f"{nearest(str(sigma), BY)}, or None")
     if sigma is None and not delta:
         raise ConfigError("neither σ nor δ are to be varied", fix="give sigma='kind', sigma='group' or delta=True")
     if state.rows is None:
         raise ConfigError("this model was saved without its compressed data", fix="save it with data=True")
-    used, sigmas = sigmas_of(state.rows, state.noise)
+    open_b = state.varied_b
+    before_b = np.array([one.factor for one in open_b])
+    rows = [part.plus(before_b) for part in state.rows] if open_b else state.rows
+    used, sigmas = sigmas_of(rows, state.noise)
     varied, fixed = _parts(used, sigmas, sigma)
     deltas = [term.delta for term in state.terms]
     # the factors of the prior without δ: K is not made again
@@ -106,17 +116,19 @@ def maximized_evidence(state: ModelState, sigma: str | None, delta: bool) -> Mod
     usual = Noise()
     with one_blas_thread():
         found = maximized(
-            Likelihood(priors, [v.part for v in varied], fixed),
+            Likelihood(priors, [v.part for v in varied], fixed, len(open_b)),
             ([v.sigma for v in varied], deltas),
             ([getattr(usual, v.kind) for v in varied], [_USUAL_DELTA] * len(deltas)),
             [delta] * len(deltas),
         )
     pairs = [(v.sigma, float(s)) for v, s in zip(varied, found.sigma_g, strict=True)]
     moved = [(before, float(after)) for before, after in zip(deltas, found.delta_t, strict=True) if delta]
+    scaled = _with_scales(state, rows, found.after.scales_b) if open_b else state
     report = EvidenceReport(
         sigma={v.name: pair for v, pair in zip(varied, pairs, strict=True)},
         delta={term.name: pair for term, pair in zip(state.terms, moved, strict=False)},
-        log_evidence=(found.before.log_evidence, found.after.log_evidence),
+        scale=_scales(state, scaled),
+        log_evidence=(state.posterior.log_evidence, found.after.log_evidence),
         evaluations=found.evaluations,
         distance=found.distance,
         converged=found.converged,
@@ -124,8 +136,8 @@ def maximized_evidence(state: ModelState, sigma: str | None, delta: bool) -> Mod
     _log.info("evidence:\n%s", report)
     factors = {v.name: after / before for v, (before, after) in zip(varied, pairs, strict=True)}
     noise = state.noise if sigma is None else _noise(state.noise, used, factors, sigma)
-    state = _with_deltas(state, found.delta_t.tolist()) if delta else state
-    made = solved(replace(state, noise=noise, calibration=None))
+    made = _with_deltas(scaled, found.delta_t.tolist()) if delta else scaled
+    made = solved(replace(made, noise=noise, calibration=None))
     return replace(made, training={**made.training, "evidence": report.as_dict()})
 
 
@@ -163,6 +175,23 @@ def _noise(noise: Noise, used: Sequence[CompressedRows], factors: Mapping[str, f
         if sigmas[kind] is not None:  # of groups that are not in the data
             sigmas[kind] = float(np.sqrt(np.average(np.square(values), weights=[p.n_rows for p in parts])))
     return Noise(sigmas["energy"], sigmas["forces"], sigmas["stress"], groups or None)
+
+
+def _with_scales(state: ModelState, rows: Sequence[CompressedRows], scales_b: FloatArray) -> ModelState:
+    """The model with other scales of baselines; its rows have a column for each."""
+    baselines, elements = reopened(state.baselines, state.e0)
+    return rescaled(replace(state, rows=rows, baselines=baselines), elements, scales_b)
+
+
+def _scales(before: ModelState, after: ModelState) -> dict[str, tuple[float, float]]:
+    """The scales of baselines that were varied, by name."""
+    names = {id(b): name for name, b in named(before.baselines)}
+    both = zip(before.varied_b, after.open_b, strict=False)
+    return {names[id(a.baseline)]: (_scale(a.baseline), _scale(b.baseline)) for a, b in both}
+
+
+def _scale(baseline: Any) -> float:
+    return float(baseline.scale)
 
 
 def _with_deltas(state: ModelState, deltas: Sequence[float]) -> ModelState:

@@ -22,6 +22,7 @@ from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import Posterior, solve
 from gapkit.gp.term import ISOLATED, SparseTerm
 from gapkit.model.fitting import sigmas_of, training_errors
+from gapkit.model.known import OpenScale
 from gapkit.model.parallel import one_blas_thread
 from gapkit.model.terms import Term
 from gapkit.typing import FloatArray
@@ -72,6 +73,8 @@ class ModelState:
         The training structures that sparse points come from, by their index in the fit.
     charges
         Name of the array with the charges of a structure, for `Coulomb("initial_charges")`.
+    open_b
+        Baselines whose scale the fit found. They are not saved.
     """
 
     settings: Sequence[Term]
@@ -87,6 +90,7 @@ class ModelState:
     calibration: Calibration | None = None
     sources: Mapping[int, Source] = field(default_factory=dict)
     charges: str = Keys().charges
+    open_b: Sequence[OpenScale] = ()
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -102,6 +106,13 @@ class ModelState:
     def reach(self) -> float:
         """Largest distance at which an atom sees another, Å."""
         return max(term.descriptor.reach for term in self.terms)
+
+    @property
+    def varied_b(self) -> Sequence[OpenScale]:
+        """Baselines whose scale the compressed data can find again: none after other data or baselines came."""
+        present = {id(baseline) for baseline in self.baselines}
+        stay = all(id(one.baseline) in present for one in self.open_b)
+        return self.open_b if stay and all(part.open_nb is not None for part in self.rows or ()) else ()
 
     @property
     def slices(self) -> list[slice]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gapkit.baselines.base import Baseline
 from gapkit.errors import GapkitWarning
 from gapkit.gp.compress import CompressedRows
 from gapkit.gp.evidence import learn_baseline_scales, learn_deltas, learn_scale
@@ -18,7 +19,7 @@ from gapkit.gp.term import SparseTerm
 from gapkit.kernels.polynomial import DotProduct
 from gapkit.model.fitting import compress_each, isolated_rows, left_out, prior_factor, sigmas_of
 from gapkit.model.kept import KeptRows
-from gapkit.model.known import OfElements, completed, is_open, with_scale
+from gapkit.model.known import OfElements, OpenScale, completed, is_open, with_scale
 from gapkit.model.memory import pool_bytes
 from gapkit.model.prepared import Prepared
 from gapkit.model.settings import name_of
@@ -136,23 +137,44 @@ def with_scales(draft: ModelState, found: OfElements, found_b: Sequence[OfElemen
     learn_noise
         Whether σ gets a factor from the data.
     """
-    raw = draft.rows or ()
     scales = learned(
-        draft.settings, draft.terms, draft.prior_mm, draft.noise, raw, n_open=len(found_b), learn_noise=learn_noise
+        draft.settings,
+        draft.terms,
+        draft.prior_mm,
+        draft.noise,
+        draft.rows or (),
+        n_open=len(found_b),
+        learn_noise=learn_noise,
     )
-    scales_b, rows = scales.scales_b, [part.minus(scales.scales_b) for part in raw]
-    for b, scale in zip(filter(is_open, draft.baselines), scales_b, strict=True):
-        if not scale:
-            what = f"The data give the baseline '{b.kind}' the scale 0: it plays no part in the model."
-            warnings.warn(f"{what} Fix: leave it out, or correct what it assumes.", GapkitWarning, stacklevel=4)
-    each = iter(scales_b)
-    baselines = [with_scale(b, float(next(each))) if is_open(b) else b for b in draft.baselines]
-    for scale, own in zip(scales_b, found_b, strict=True):
-        found = found.minus(own, float(scale))
-    e0 = {z: found.e0[z] for z in draft.e0}
-    baselines = completed(baselines, found)
-    draft = replace(draft, rows=rows, baselines=baselines, e0=e0)
-    return replace(draft, noise=scales.noise, terms=scales.terms, prior_mm=scales.prior_mm)
+    ours = filter(is_open, draft.baselines)
+    open_b = [OpenScale(baseline, 0.0, own) for baseline, own in zip(ours, found_b, strict=True)]
+    draft = replace(draft, noise=scales.noise, terms=scales.terms, prior_mm=scales.prior_mm, open_b=open_b)
+    return rescaled(draft, found, scales.scales_b)
+
+
+def rescaled(draft: ModelState, found: OfElements, scales_b: FloatArray) -> ModelState:
+    """The model with scales of its open baselines.
+
+    Parameters
+    ----------
+    draft
+        A model whose rows have a column for each of them.
+    found
+        Energies of elements that go with the scales it has.
+    scales_b
+        Factors of their energies at scale 1.
+    """
+    now_b, changed = [], dict[int, Baseline]()
+    for one, factor in zip(draft.open_b, map(float, scales_b), strict=True):
+        if not factor:
+            what = f"The data give the baseline '{one.baseline.kind}' the scale 0: it plays no part in the model."
+            warnings.warn(f"{what} Fix: leave it out, or correct what it assumes.", GapkitWarning, stacklevel=5)
+        found = found.minus(one.taken, factor - one.factor)
+        now_b.append(replace(one, baseline=with_scale(one.baseline, factor), factor=factor))
+        changed[id(one.baseline)] = now_b[-1].baseline
+    baselines = completed([changed.get(id(b), b) for b in draft.baselines], found)
+    e0, rows = {z: found.e0[z] for z in draft.e0}, [part.minus(scales_b) for part in draft.rows or ()]
+    return replace(draft, rows=rows, baselines=baselines, e0=e0, open_b=now_b)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList, Pairs
 from gapkit.atoms.pieces import pieces
 from gapkit.baselines.base import Contribution
+from gapkit.baselines.cohesion import Cohesion
 from gapkit.baselines.zbl import ZBL
 from gapkit.gp.design import frame_rows
 from gapkit.model.baseline_kinds import BASELINE_KINDS
@@ -327,6 +328,59 @@ def test_a_scale_and_other_scales_together() -> None:
         assert GAP([fixed], noise, baselines=fit.state_.baselines).fit(data).log_evidence_ < fit.log_evidence_
     assert fit.state_.noise.forces == pytest.approx(0.1 * NOISE["forces"], rel=0.3)
     assert fit.baselines[0].scale == "fit"  # the user's setting stays
+
+
+@pytest.mark.parametrize("known", ["isolated atoms", "least squares", "cohesion"])
+@pytest.mark.parametrize("delta", [True, False])
+def test_the_largest_evidence_finds_scales_again(known: str, delta: bool) -> None:
+    """With σ wrong by 30 and 0.1: all of it is a fresh fit with the σ and δ that were found."""
+    rng, baseline = np.random.default_rng(3), Bonds(constant=2.0)
+    bare = like_the_model(many())[2 if known == "least squares" else 0 :]
+    data = [plus(a, baseline, 0.7, rng) if len(a) > 1 else a for a in bare]
+    baselines = [*([Cohesion()] if known == "cohesion" else []), Bonds(constant=2.0, scale="fit"), ZBL()]
+
+    def made(noise: Noise, deltas: Sequence[float]) -> GAP:
+        soap = SoapTerm(soap_arguments(), zeta=2, n_sparse=8, delta=deltas[1])
+        model = GAP([PairTerm(3.5, n_sparse=5, delta=deltas[0]), soap], noise, baselines=baselines)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore" if known == "least squares" else "error", message=".*least squares")
+            return model.fit(data)
+
+    found = made(Noise(30.0 * NOISE["energy"], 0.1 * NOISE["forces"], 30.0 * NOISE["stress"]), (1.0, 1.0))
+    before = scale_of(found)
+    found.maximize_evidence(delta=delta)
+    fresh = made(found.noise, [t.delta for t in found.state_.terms])
+    assert scale_of(found) == pytest.approx(scale_of(fresh), rel=1e-6)
+    assert abs(scale_of(found) - before) > 1e-3
+    assert found.log_evidence_ == pytest.approx(fresh.log_evidence_, rel=1e-7)
+    assert found.evidence_.log_evidence[1] == pytest.approx(fresh.log_evidence_, rel=1e-7)
+    assert found.evidence_.scale == {"bonds": pytest.approx((before, scale_of(fresh)), rel=1e-6)}
+    assert found.e0_ == pytest.approx(fresh.e0_, abs=1e-6)
+    for atoms in (crystal(61, symbols="SiC"), crystal(62, symbols="SiC")):
+        assert numbers(found, atoms) == pytest.approx(numbers(fresh, atoms), rel=1e-5, abs=1e-6)
+
+
+def test_scales_stay_where_the_data_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BASELINE_KINDS, "bonds", Bonds)
+    data = [plus(a, Bonds(), 0.7) if len(a) > 1 else a for a in like_the_model(many())]
+    for change in ("file", "extend", "remove", "thin"):
+        model = soap_model([Bonds(scale="fit")]).fit(data[:-2])
+        before = scale_of(model)
+        if change == "file":
+            model.save(tmp_path / "a.gap", data=True)
+            model = load(tmp_path / "a.gap")
+        elif change == "extend":
+            model.extend(data[-2:])
+        elif change == "remove":
+            model.remove(data[-3:-2])
+        else:
+            model = model.thinned(4)
+        assert model.maximize_evidence().evidence_.scale == {}
+        assert scale_of(model) == before
+
+
+def scale_of(model: GAP) -> float:
+    return float(next(b.scale for b in model.state_.baselines if b.kind == "bonds"))
 
 
 def test_extension_and_fine_tuning_subtract_it() -> None:

@@ -231,6 +231,18 @@ def test_energies_per_atom() -> None:
     assert "multiply them by the number of atoms" in found.fix
 
 
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_hot_cells_of_one_size_are_of_one_unit(scale: float) -> None:
+    """Read partly in Hartree and partly per atom (N = 32), factors that differ by 18 %, they would agree better."""
+    energies = iter(scale * np.array([0.21, 0.2585, 0.2825, 0.2234, 0.2253]))
+
+    def heat(results: dict[str, np.ndarray], atoms: Atoms) -> None:
+        results["energy"] = len(atoms) * next(energies)
+
+    report = check_frames(changed(copper(5, rattle=0.1, repeat=8), heat))
+    assert not {f.rule for f in report.findings} & {"energy-unit", "energy-per-atom"}
+
+
 def test_energies_per_atom_of_cells_of_one_size_by_the_isolated_atom() -> None:
     alone = Atoms("Cu", info={"config_type": "isolated_atom"})
     alone.calc = SinglePointCalculator(alone, energy=-46.5)
