@@ -19,12 +19,12 @@ from tqdm import tqdm
 from gapkit.errors import DataError
 from gapkit.gp.folds import Folds, Scales
 from gapkit.gp.noise import Noise
-from gapkit.model.defaults import default_terms, distances, first_sparse, shared, soap_of
+from gapkit.model.defaults import MOST_TRIPLETS, default_terms, distances, first_sparse, shared, soap_of
 from gapkit.model.parallel import one_blas_thread
 from gapkit.model.prepared import Prepared
 from gapkit.model.terms import Term, species_of
-from gapkit.model.trials import Compressed, Judged, Trials
-from gapkit.typing import KINDS, Kind
+from gapkit.model.trials import Compressed, Judged, Trials, gain_of
+from gapkit.typing import KINDS
 from gapkit.units import SIGMA_UNITS
 
 _log = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ _GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
 _STEPS = 8  # towards the largest evidence of a trial
 _CURVE_ATOMS, _CURVE_FRAMES = 10_000, 200  # of the part of the data on which points and σ are chosen
 _CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of errors comes
+_FEW_TRIPLETS = 800  # sparse points of three-body terms until the final fit
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
-_OPERATIONS = 3e12  # of the rows of the final fit: some minutes
+_OPERATIONS = 5e12  # of the rows of the final fit: some minutes
 _SHARE = 0.5  # of the machine's memory
 
 
@@ -168,6 +169,7 @@ class _Search:
         if wanted is None or noise is None:
             wanted, noise = self._sized(shape, wanted)
         n_sparse = wanted if "n_sparse" in self.given else shared(wanted, frames)
+        shape["triplet"] *= MOST_TRIPLETS
         terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n_sparse})
         said = {choice.name for choice in self.choices}
         return Chosen(terms, noise, [*self.choices, *_of_soap(terms, self.given, said)])
@@ -183,7 +185,7 @@ class _Search:
             frames = [self.data.frames[s] for s in self._part]
             n = _TRIAL_POINTS[0] + _TRIAL_POINTS[1] * len(species_of(frames))
             n_sparse = shared(min(n, sum(f.n_atoms for f in frames)), frames)
-            options = {"r_cut": r_cut, "m": m, "triplet": triplet, "n_sparse": n_sparse}
+            options = {"r_cut": r_cut, "m": m, "triplet": _FEW_TRIPLETS * triplet, "n_sparse": n_sparse}
             made = self.trials.compressed(default_terms(frames, **{**self.given, **options}), self._part, folds=False)
             half = self.trials.evidence(made.thinned(made.terms[-1].n_columns // 2), self.scales, steps=_STEPS)
             full = self.trials.evidence(made, half.scales, steps=_STEPS)
@@ -237,7 +239,8 @@ class _Search:
         frames = self.data.frames
         first = first_sparse(frames) if wanted is None else wanted
         n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
-        terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n if wanted else shared(n, frames)})
+        options = {**shape, "triplet": _FEW_TRIPLETS * shape["triplet"], "n_sparse": n if wanted else shared(n, frames)}
+        terms = default_terms(frames, **{**self.given, **options})
         made = self.trials.compressed(terms, self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES), folds=True)
         self.bar.update()
         curve, gain = self._curve(made)
@@ -257,24 +260,20 @@ class _Search:
     def _curve(self, made: Compressed) -> tuple[list[tuple[int, Judged]], float]:
         """Errors of left-out frames with a quarter, a half and all of the sparse points; the gain of the last doubling.
 
-        The gain is that of forces, of which there are most labels, at equal σ.
+        The gain is that of forces, of which there are most labels.
         """
         n = made.terms[-1].n_columns  # of SOAP
-        curve, gain = list[tuple[int, Judged]](), 0.0
+        curve, each = list[tuple[int, Judged]](), list[tuple[Folds, Judged]]()
         for points in sorted({max(n // 4, 1), max(n // 2, 1), n}):
             part = made if points == n else made.thinned(points)
             folds = Folds(part.prior_mm, part.fixed, part.folds)
-            if curve:
-                before = curve[-1][1]
-                same = folds.errors(before.scales)
-                kinds: list[Kind] = ["forces"] if "forces" in same else list(same)
-                gain = float(np.mean([np.log(before.errors[kind] / same[kind]) for kind in kinds]))
             curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
+            each.append((folds, curve[-1][1]))
             if points <= _EVIDENCE_POINTS or len(curve) == 1:
                 self.small = part, folds, curve[-1][1]
             _log.info("%d sparse points: errors in units of σ %s with σ times %s", points, *vars(curve[-1][1]).values())
             self.bar.update()
-        return curve, gain
+        return curve, gain_of(*each[-2:]) if len(each) > 1 else 0.0
 
     def _points(self, curve: Sequence[tuple[int, Judged]], gain: float) -> tuple[int, float]:
         """Number of sparse points, and the factor by which errors are expected to fall on the way to it."""
@@ -301,9 +300,9 @@ class _Search:
         return int(min(0.9 * atoms, MOST_POINTS, by_memory, by_time))
 
     def _tell_noise(self, noise: Noise) -> None:
-        """σ, and what the evidence thinks of them: that of a fit with few points, as it takes many evaluations."""
+        """σ, and what the evidence thinks of them: that of a fit with few points, about."""
         part, folds, judged = self.small
-        likely = self.trials.evidence(part, judged.scales).scales
+        likely = self.trials.evidence(part, judged.scales, steps=_STEPS).scales
         rival = Noise().scaled({str(kind): factor for kind, factor in likely.items()})
         worse = 100.0 * float(np.expm1(Judged(folds.errors(likely), likely).score - judged.score))
         than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"

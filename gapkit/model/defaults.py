@@ -24,7 +24,9 @@ SIGMAS = (0.4, 0.5)
 """Range of the width of the density, Å."""
 TRIPLETS = (3.0, 3.6)
 """Range of the cutoff of triangles, Å."""
-_TRIPLET_POINTS = 40
+MOST_TRIPLETS = 1600
+"""Sparse points of a three-body term, all triangles of elements together: four elements have 40 of them."""
+_TRIPLET_POINTS = 2, 40  # of each triangle
 _SAMPLE = 50  # frames whose distances are looked at
 
 
@@ -45,13 +47,13 @@ def default_terms(
     zeta: int = 4,
     n_sparse: int | Mapping[str, int] | None = None,
     m: float = 1.0,
-    triplet: bool = False,
+    triplet: int = 0,
 ) -> list[Term]:
     """A two-body and a SOAP term that suit the structures, and a three-body term where it is wanted.
 
     The cutoff takes in about 40 neighbours (4 … 6 Å), the width of the density is a fifth of the shortest bonds
     (0.4 … 0.5 Å), and the number of sparse points grows with the data. m is the exponent of the weight of neighbours,
-    (1 - 3x² + 2x³)^m with x = r/r_cut.
+    (1 - 3x² + 2x³)^m with x = r/r_cut; triplet the number of sparse points of the three-body term, at most; 0: none.
     """
     found = distances(frames)
     r_cut = found.radius if r_cut is None else r_cut
@@ -65,7 +67,9 @@ def default_terms(
     number = first_sparse(frames) if n_sparse is None else n_sparse
     terms: list[Term] = [PairTerm(r_cut=r_cut)]
     if triplet:
-        terms.append(TripletTerm(triplet_cutoff(found), n_sparse=_TRIPLET_POINTS))
+        n_species = len(species_of(frames))
+        each = int(np.clip(triplet // (n_species**2 * (n_species + 1) // 2), *_TRIPLET_POINTS))
+        terms.append(TripletTerm(triplet_cutoff(found), n_sparse=each))
     return [*terms, SoapTerm(soap, zeta=zeta, n_sparse=number)]
 
 

@@ -18,8 +18,9 @@ _RANGE = 1e-3, 1e2  # of a factor of σ
 _FAR = 3  # steps of all kinds together
 _SWEEPS = 4
 _NEAR = 0.03  # of a logarithm
-_MATTERS = 0.003  # relative gain of errors for which a step is taken
+_MATTERS = 0.01  # relative gain of errors for which a step is taken
 _ALIKE = 0.01  # relative difference of errors that says nothing
+_LEAST = 0.1  # of the error of left-out forces: a σ below that fits noise of the sparse points
 
 
 def score_of(errors: Mapping[Kind, float]) -> float:
@@ -31,7 +32,8 @@ def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
     """Factors of σ with which left-out frames are predicted best, in steps of √10.
 
     All kinds together, a factor of 30 up and down, since there may be several minima; from the best, each kind alone.
-    Where errors are flat their minimum is chance: then all kinds go to the middle of the factors that do as well.
+    Where errors are flat their minimum is chance: then all kinds go to the middle of the factors that do as well, and
+    up until σ of the forces (without any: of the energies) is a tenth of their error.
 
     The evidence is no guide here: where the sparse points are too few for the data it takes what they cannot say for
     noise of the energies, of which there are few, and gives these away.
@@ -54,7 +56,10 @@ def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
             best = _climbed(score, best, moved)
         if best == before:
             break
-    return _in_the_middle(score, best)
+    best = _in_the_middle(score, best)
+    errors = folds.errors(best)
+    guide: Kind = "forces" if "forces" in errors else kinds[0]
+    return _times(best, max(1.0, _LEAST * errors[guide] / best[guide]))
 
 
 def _inside(scales: Mapping[Kind, float]) -> bool:

@@ -171,6 +171,16 @@ class Trials:
         return most_probable(made.prior_mm, made.fixed, made.parts, first, steps if self._free else 0)
 
 
+def gain_of(fewer: tuple[Folds, Judged], more: tuple[Folds, Judged]) -> float:
+    """Logarithm of the ratio of errors with fewer and with more points: the mean of that at the best σ of each."""
+    kinds: list[Kind] = ["forces"] if "forces" in more[1].errors else list(more[1].errors)
+    gains = []
+    for judged in (fewer[1], more[1]):
+        each = [folds.errors(judged.scales) for folds in (fewer[0], more[0])]
+        gains += [float(np.log(each[0][kind] / each[1][kind])) for kind in kinds]
+    return float(np.mean(gains))
+
+
 def _by_kind(rows: Sequence[CompressedRows], noise: Noise) -> dict[Kind, Part]:
     """Rows of each kind of label, with their σ."""
     made: dict[Kind, Part] = {}

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from gapkit import GAP, Noise, SoapTerm, TripletTerm
+from gapkit.gp.folds import Scales
 from gapkit.model import choosing
 from gapkit.model.choosing import GIVEN, Chosen, _Search, choose
 from gapkit.model.defaults import soap_of
 from gapkit.model.prepared import Prepared
-from gapkit.model.trials import Judged
+from gapkit.model.trials import Judged, gain_of
+from gapkit.typing import Kind
 from tests.samples import E0, cluster, crystal
 
 SMALL = {"n_max": 3, "l_max": 2}
@@ -116,6 +118,21 @@ def test_points_are_doubled_while_it_pays(
     # σ shrink as the errors are expected to
     assert (shrinking == 1.0) == (points == 1000)
     assert 0.3 < shrinking <= 1.0
+
+
+def test_a_gain_is_the_mean_of_those_at_the_best_sigma_of_both_fits() -> None:
+    """More points do harm at the σ that suits few of them, and help at their own; forces decide."""
+
+    class Fit:
+        def __init__(self, **forces_at: float) -> None:
+            self._forces_at = forces_at
+
+        def errors(self, scales: Scales) -> dict[Kind, float]:
+            return {"energy": 7.0, "forces": self._forces_at["small" if scales["forces"] < 0.5 else "large"]}
+
+    few, many = Fit(small=2.0, large=4.0), Fit(small=2.5, large=1.0)
+    both = [(fit, Judged({"energy": 7.0, "forces": 1.0}, {"forces": s})) for fit, s in ((few, 0.1), (many, 1.0))]
+    assert gain_of(*both) == pytest.approx(0.5 * (np.log(2.0 / 2.5) + np.log(4.0 / 1.0)))  # type: ignore[arg-type]
 
 
 def test_a_tight_ceiling_limits_the_points() -> None:

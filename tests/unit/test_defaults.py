@@ -69,11 +69,18 @@ def test_a_molecule_has_no_forty_neighbours() -> None:
 
 def test_triplets_take_in_the_nearest_neighbours() -> None:
     structures = to_frames([bulk("Si", a=5.43, cubic=True)], labels=False)
-    pair, triplet, soap = default_terms(structures, triplet=True, m=2.0)
+    pair, triplet, soap = default_terms(structures, triplet=300, m=2.0)
     assert isinstance(triplet, TripletTerm)
     assert triplet.r_cut == pytest.approx(1.4 * 2.351, abs=0.05)
     assert soap_of([pair, triplet, soap]) is soap
     assert soap_of([soap]).soap["weighting"]["m"] == 2.0
+
+
+@pytest.mark.parametrize(("elements", "most", "each"), [("C", 1600, 40), ("CHNO", 1600, 40), ("CHNOS", 1600, 21)])
+def test_triangles_of_many_elements_share_their_points(elements: str, most: int, each: int) -> None:
+    """S²(S + 1)/2 of them."""
+    structures = to_frames([Atoms(f"{e}2", positions=[(0, 0, 0), (0, 0, 1.5)]) for e in elements], labels=False)
+    assert default_terms(structures, triplet=most)[1].n_sparse == each
 
 
 def test_a_rare_element_leaves_its_points_to_the_others() -> None:

@@ -116,6 +116,17 @@ def test_where_errors_are_flat_the_factor_is_in_the_middle(low: float, high: flo
     assert found["forces"] == pytest.approx(middle)
 
 
+def test_sigma_is_a_tenth_of_the_error_of_forces_at_least() -> None:
+    """And all kinds go up together: their ratio stays."""
+
+    class Both(Valley):
+        def errors(self, scales: Scales) -> dict[Kind, float]:
+            return {"energy": 3.0, **super().errors(scales)}
+
+    found = best_scales(Both(0.002, 0.02), {"energy": 1.0, "forces": 1.0})  # type: ignore[arg-type]
+    assert found == pytest.approx({"energy": 0.1, "forces": 0.1}, rel=0.005)
+
+
 def test_the_largest_evidence_has_the_smaller_evidence_around_it(split: list[Prepared]) -> None:
     _, rows = folds_of(split)
     parts = {kind: Part([r for own in rows for r in own[kind].rows], [s for own in rows for s in own[kind].sigmas])
