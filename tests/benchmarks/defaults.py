@@ -3,7 +3,7 @@
 Sets: silicon (from this repository), mota, 3bpa, ethanol (folders of DIR). A row per test file with the errors of the
 default model; then the settings, the time of the whole fit, and that of one fit with the settings that it chose. The
 settings by hand that they are compared with are in `accuracy_recipes.py` and `silicon_table.py`. Each set runs in a
-process of its own. About half an hour on two free cores.
+process of its own. About three quarters of an hour on two free cores.
 """
 
 from __future__ import annotations
