@@ -68,7 +68,7 @@ def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[
     names = ["", PER_ATOM, *ENERGIES]
     shift_bs = np.array([np.zeros_like(size_s), -size_s, *(np.full_like(size_s, np.log(f)) for f in ENERGIES.values())])
     best: tuple[int, int] = (0, 0)
-    chosen, scale = np.zeros(len(log_s), dtype=int), 0.0
+    chosen, scale, tighter = np.zeros(len(log_s), dtype=int), 0.0, True
     for candidate in np.unique(np.concatenate([log_s, log_s + size_s]).round(2)):
         off_bs = np.abs(log_s - candidate - shift_bs)
         fits_bs = off_bs < _LIKE
@@ -77,11 +77,13 @@ def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[
         branch = np.where(fits_bs[0], 0, rank_bs.argmax(axis=0))  # and no other scale where none is needed
         explained = fits_bs.any(axis=0)
         score = int(explained.sum()), int((explained & (branch == 0)).sum())
-        if score > best:
+        usual = 2 * int((explained & (branch > names.index(PER_ATOM))).sum()) <= score[0]  # the unit of most is eV
+        if usual and score > best:
             best, chosen = score, np.where(explained, branch, 0)
-            scale = float(np.median((log_s - shift_bs[chosen, np.arange(len(log_s))])[explained]))
-    read_s = np.exp(log_s - shift_bs[chosen, np.arange(len(log_s))])
-    if best[0] < _EXPLAINED * len(log_s) or np.ptp(read_s) > _TIGHTER * np.ptp(per_atom_s):
+            read_s = (log_s - shift_bs[chosen, np.arange(len(log_s))])[explained]
+            scale = float(np.median(read_s))
+            tighter = bool(np.ptp(np.exp(read_s)) <= _TIGHTER * np.ptp(per_atom_s[explained]))
+    if best[0] < _EXPLAINED * len(log_s) or not tighter:
         chosen[:] = 0
     return float(np.sign(per_atom_s[0]) * np.exp(scale)), [names[b] for b in chosen]
 

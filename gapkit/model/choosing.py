@@ -169,8 +169,8 @@ class _Search:
         if wanted is None or noise is None:
             wanted, noise = self._sized(shape, wanted)
         n_sparse = wanted if "n_sparse" in self.given else shared(wanted, frames)
-        shape["triplet"] *= MOST_TRIPLETS
-        terms = default_terms(frames, **{**self.given, **shape, "n_sparse": n_sparse})
+        options = {**shape, "triplet": MOST_TRIPLETS * shape["triplet"], "n_sparse": n_sparse}
+        terms = default_terms(frames, **{**self.given, **options})
         said = {choice.name for choice in self.choices}
         return Chosen(terms, noise, [*self.choices, *_of_soap(terms, self.given, said)])
 
@@ -263,17 +263,17 @@ class _Search:
         The gain is that of forces, of which there are most labels.
         """
         n = made.terms[-1].n_columns  # of SOAP
-        curve, each = list[tuple[int, Judged]](), list[tuple[Folds, Judged]]()
+        curve, last_two = list[tuple[int, Judged]](), list[tuple[Folds, Judged]]()
         for points in sorted({max(n // 4, 1), max(n // 2, 1), n}):
             part = made if points == n else made.thinned(points)
             folds = Folds(part.prior_mm, part.fixed, part.folds)
             curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
-            each.append((folds, curve[-1][1]))
+            last_two = [*last_two[-1:], (folds, curve[-1][1])]
             if points <= _EVIDENCE_POINTS or len(curve) == 1:
                 self.small = part, folds, curve[-1][1]
             _log.info("%d sparse points: errors in units of σ %s with σ times %s", points, *vars(curve[-1][1]).values())
             self.bar.update()
-        return curve, gain_of(*each[-2:]) if len(each) > 1 else 0.0
+        return curve, gain_of(*last_two) if len(last_two) > 1 else 0.0
 
     def _points(self, curve: Sequence[tuple[int, Judged]], gain: float) -> tuple[int, float]:
         """Number of sparse points, and the factor by which errors are expected to fall on the way to it."""
@@ -307,6 +307,6 @@ class _Search:
         worse = 100.0 * float(np.expm1(Judged(folds.errors(likely), likely).score - judged.score))
         than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"
         for kind in (k for k in KINDS if k in judged.errors):
-            theirs = f"the evidence takes {getattr(rival, kind):.2g}, {than}"
+            theirs = f"the evidence takes about {getattr(rival, kind):.2g}, {than}"
             text = f"{getattr(noise, kind):.2g} {SIGMA_UNITS[kind]}"
             self._tell(f"sigma_{kind}", text, f"least errors of left-out frames; {theirs}")

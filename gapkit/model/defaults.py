@@ -53,7 +53,8 @@ def default_terms(
 
     The cutoff takes in about 40 neighbours (4 … 6 Å), the width of the density is a fifth of the shortest bonds
     (0.4 … 0.5 Å), and the number of sparse points grows with the data. m is the exponent of the weight of neighbours,
-    (1 - 3x² + 2x³)^m with x = r/r_cut; triplet the number of sparse points of the three-body term, at most; 0: none.
+    (1 - 3x² + 2x³)^m with x = r/r_cut; triplet the number of sparse points of the three-body term, 2 to 40 of
+    each triangle of elements; 0: no such term.
     """
     found = distances(frames)
     r_cut = found.radius if r_cut is None else r_cut

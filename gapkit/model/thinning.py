@@ -122,8 +122,8 @@ def of_columns(part: CompressedRows, columns_m: IntArray) -> CompressedRows:
     """Rows on some of the sparse points; the last column is that of the targets."""
     factor_nm = part.factor_nm[:, np.append(columns_m, part.factor_nm.shape[1] - 1)]
     if len(factor_nm) > factor_nm.shape[1]:
-        return replace(part, factor_nm=qr_triangle(factor_nm), open_nb=None)
-    return replace(part, factor_nm=np.asfortranarray(factor_nm))
+        factor_nm = qr_triangle(factor_nm)
+    return replace(part, factor_nm=np.asfortranarray(factor_nm), open_nb=None)
 
 
 def _thinner(

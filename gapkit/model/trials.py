@@ -174,11 +174,8 @@ class Trials:
 def gain_of(fewer: tuple[Folds, Judged], more: tuple[Folds, Judged]) -> float:
     """Logarithm of the ratio of errors with fewer and with more points: the mean of that at the best σ of each."""
     kinds: list[Kind] = ["forces"] if "forces" in more[1].errors else list(more[1].errors)
-    gains = []
-    for judged in (fewer[1], more[1]):
-        each = [folds.errors(judged.scales) for folds in (fewer[0], more[0])]
-        gains += [float(np.log(each[0][kind] / each[1][kind])) for kind in kinds]
-    return float(np.mean(gains))
+    pairs = [(fewer[1].errors, more[0].errors(fewer[1].scales)), (fewer[0].errors(more[1].scales), more[1].errors)]
+    return float(np.mean([np.log(before[kind] / after[kind]) for before, after in pairs for kind in kinds]))
 
 
 def _by_kind(rows: Sequence[CompressedRows], noise: Noise) -> dict[Kind, Part]:

@@ -231,6 +231,14 @@ def test_energies_per_atom() -> None:
     assert "multiply them by the number of atoms" in found.fix
 
 
+@pytest.mark.parametrize("odd", [3.0, 6.0])
+def test_energies_of_another_unit_are_found_beside_one_of_none(odd: float) -> None:
+    """One that no reading explains says nothing of the spread of the others, and the others are not of another unit."""
+    faulty = changed(changed(MIXED, times("energy", 1.0 / Hartree), [1, 15]), times("energy", odd), [7])
+    (found,) = check_frames(faulty).by_rule("energy-unit")
+    assert found.frames == (1, 15)
+
+
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_hot_cells_of_one_size_are_of_one_unit(scale: float) -> None:
     """Read partly in Hartree and partly per atom (N = 32), factors that differ by 18 %, they would agree better."""

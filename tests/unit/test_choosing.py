@@ -131,7 +131,7 @@ def test_a_gain_is_the_mean_of_those_at_the_best_sigma_of_both_fits() -> None:
             return {"energy": 7.0, "forces": self._forces_at["small" if scales["forces"] < 0.5 else "large"]}
 
     few, many = Fit(small=2.0, large=4.0), Fit(small=2.5, large=1.0)
-    both = [(fit, Judged({"energy": 7.0, "forces": 1.0}, {"forces": s})) for fit, s in ((few, 0.1), (many, 1.0))]
+    both = [(fit, Judged(fit.errors({"forces": s}), {"forces": s})) for fit, s in ((few, 0.1), (many, 1.0))]
     assert gain_of(*both) == pytest.approx(0.5 * (np.log(2.0 / 2.5) + np.log(4.0 / 1.0)))  # type: ignore[arg-type]
 
 
