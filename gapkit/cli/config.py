@@ -15,6 +15,7 @@ from ase.data import atomic_numbers
 
 from gapkit import ConfigError, Keys
 from gapkit._check import memory, positive, threads, whole
+from gapkit.descriptors.gto import SOAP_ARGUMENTS
 from gapkit.descriptors.symmetry import PARAMETERS
 from gapkit.errors import nearest
 from gapkit.model.baseline_kinds import BASELINE_KINDS
@@ -195,13 +196,7 @@ def _typed(value: Any, name: str, kinds: Mapping[str, Any]) -> tuple[Table, ...]
 
 def _arguments(kind: str) -> list[str]:
     """Keys of the table [terms.soap] or [terms.acsf]; none for other types."""
-    return {"soap": _soap_arguments, "acsf": lambda: [*PARAMETERS, "species"]}.get(kind, list)()
-
-
-def _soap_arguments() -> list[str]:
-    from dscribe.descriptors import SOAP
-
-    return list(inspect.signature(SOAP).parameters)
+    return {"soap": list(SOAP_ARGUMENTS), "acsf": [*PARAMETERS, "species"]}.get(kind, [])
 
 
 def _check_soap(soap: Table) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from gapkit.descriptors.gto import gto_basis, usual_arguments
 from gapkit.errors import ConfigError
 from gapkit.numerics.cutoff import weight_at_centre
 from gapkit.numerics.radial import GaussianOverlap
@@ -252,11 +253,11 @@ class SoapBasis:
 
 def soap_basis(soap: SOAP | Mapping[str, Any]) -> SoapBasis:
     """The basis of a dscribe SOAP or of its arguments (under dscribe's names)."""
-    from dscribe.descriptors import SOAP
-
-    if isinstance(soap, SOAP):
-        return SoapBasis.of(soap)
     if not isinstance(soap, Mapping):
+        from dscribe.descriptors import SOAP
+
+        if isinstance(soap, SOAP):
+            return SoapBasis.of(soap)
         fix = "give a dscribe SOAP or a dictionary of its arguments"
         raise ConfigError(f"soap={soap!r} does not describe a SOAP", fix=fix)
     arguments = dict(soap)
@@ -270,6 +271,17 @@ def soap_basis(soap: SOAP | Mapping[str, Any]) -> SoapBasis:
     lacking = [name for name in ("n_max", "l_max") if arguments.get(name) is None]
     if lacking:
         raise ConfigError(f"SOAP has no {' and no '.join(lacking)}", fix="give them, such as n_max=8, l_max=6")
+    usual = usual_arguments(arguments)
+    found = usual and gto_basis(usual["r_cut"], usual["n_max"], usual["l_max"])
+    if usual and found:
+        return SoapBasis.from_arguments(usual, *found)
+    return _by_dscribe(arguments)
+
+
+def _by_dscribe(arguments: dict[str, Any]) -> SoapBasis:
+    """The basis of arguments that dscribe completes or refuses."""
+    from dscribe.descriptors import SOAP
+
     if arguments.get("compression") is None:
         arguments.pop("compression", None)
     try:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
+from gapkit.numerics.lapack import geqrt
 from gapkit.typing import FloatArray
 
 _log = logging.getLogger(__name__)
@@ -88,8 +89,7 @@ def qr_triangle(rows_nm: FloatArray, overwrite: bool = False) -> FloatArray:
 
 def _triangle_in_place(work: FloatArray) -> FloatArray:
     """R of a Fortran-ordered matrix, which is destroyed; the result is a part of its memory."""
-    packed, _, _ = lapack.dgeqrt(min(QR_BLOCK, *work.shape), work, overwrite_a=1)
-    return _cleaned(packed[: min(work.shape)])
+    return _cleaned(geqrt(work, min(QR_BLOCK, *work.shape))[: min(work.shape)])
 
 
 def _cleaned(triangle: FloatArray) -> FloatArray:

@@ -15,7 +15,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STANDARD = sys.stdlib_module_names | {"tomllib"}  # tomllib is guarded by a version check: tomli stands in on 3.10
 DISTRIBUTION = {"sklearn": "scikit-learn"}
+FIT = """
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+import gapkit
+atoms = bulk("Ar", "fcc", 5.3) * (2, 1, 1)
+atoms.rattle(0.1)
+atoms.calc = LennardJones()
+atoms.get_forces()
+weighting = {"function": "poly", "r0": 4.5, "c": 1, "m": 1}
+soap = {"r_cut": 4.5, "n_max": 3, "l_max": 2, "sigma": 0.5, "weighting": weighting}
+gapkit.GAP([gapkit.SoapTerm(soap, n_sparse=2)], gapkit.Noise(0.001, 0.1, None), e0={"Ar": 0.0}).fit([atoms])
+"""
 SLOW = {"ase.io", "dscribe", "joblib", "matplotlib", "scipy.spatial", "scipy.stats", "sklearn"}
+OF_ASE = {"ase.io", "scipy.spatial"}  # what ase.build and the calculators of ASE load
 
 
 def test_every_import_is_a_declared_dependency() -> None:
@@ -45,9 +58,18 @@ def test_every_import_is_a_declared_dependency() -> None:
     ],
 )
 def test_what_is_slow_to_load_waits_until_it_is_used(code: str) -> None:
-    """A clean process, since the other tests have loaded everything."""
+    assert SLOW.isdisjoint(loaded_by(code))
+
+
+def test_a_fit_does_without_what_is_slow_to_load() -> None:
+    """dscribe, and scikit-learn with it, take longer to load than a small fit."""
+    assert (SLOW - OF_ASE).isdisjoint(loaded_by(FIT))
+
+
+def loaded_by(code: str) -> list[str]:
+    """Modules that a clean process has loaded in the end: the other tests have loaded everything."""
     program = f"{code}\nimport json, sys\nprint(json.dumps([gapkit.__file__, *sys.modules]))"
     output = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     file, *loaded = json.loads(output)
     assert Path(file) == ROOT / "gapkit" / "__init__.py"
-    assert SLOW.isdisjoint(loaded)
+    return loaded
