@@ -15,7 +15,8 @@ from gapkit.baselines.isolated import is_isolated, isolated_energies
 from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
 from gapkit.cli.report import plain
 from gapkit.errors import nearest
-from gapkit.model.choosing import DEFAULT, GIVEN, Choice, choose
+from gapkit.model.choice import DEFAULT, GIVEN, Choice
+from gapkit.model.choosing import choose
 from gapkit.model.defaults import default_terms, soap_of
 from gapkit.model.prepared import Prepared, default_baselines
 from gapkit.typing import KINDS, Kind

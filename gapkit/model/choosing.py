@@ -10,19 +10,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from gapkit.errors import DataError
-from gapkit.gp.folds import Folds, Scales
+from gapkit.gp.folds import Folds
 from gapkit.gp.noise import Noise
-from gapkit.model.defaults import MOST_TRIPLETS, default_terms, distances, first_sparse, shared, soap_of
+from gapkit.model.choice import DEFAULT, GIVEN, Choice
+from gapkit.model.competing import FEW_TRIPLETS, STEPS, Contest, Shape
+from gapkit.model.defaults import MOST_APART, MOST_TRIPLETS, default_terms, first_sparse, shared, soap_of
 from gapkit.model.parallel import one_blas_thread
 from gapkit.model.prepared import Prepared
-from gapkit.model.terms import Term, species_of
+from gapkit.model.terms import Term
 from gapkit.model.trials import Compressed, Judged, Trials, gain_of
 from gapkit.typing import KINDS
 from gapkit.units import SIGMA_UNITS
@@ -31,35 +33,18 @@ _log = logging.getLogger(__name__)
 
 FEWEST_FRAMES = 16
 """Labelled frames below which left-out frames say too little: settings come from the structures alone."""
-WORTH = 0.01
-"""Log evidence per label that matters: as much as errors that are 1 % smaller."""
 DOUBLING = 0.04
 """Relative gain of errors of left-out frames for which the number of sparse points is doubled."""
 MOST_POINTS = 10_000
 _FADING = 0.7  # gain of a doubling over that of the last one
-_TRIAL_ATOMS, _TRIAL_FRAMES = 1200, 20  # of the part of the data on which terms compete
-_TRIAL_POINTS = 300, 100  # sparse points of a trial, and those that each element adds
-_AHEAD = 0.5  # what more points would still gain, over the gain of the last doubling
-_GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
-_STEPS = 8  # towards the largest evidence of a trial
 _CURVE_ATOMS, _CURVE_FRAMES = 10_000, 200  # of the part of the data on which points and σ are chosen
 _CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of errors comes
-_FEW_TRIPLETS = 800  # sparse points of three-body terms until the final fit
+_APART_POINTS = 500  # sparse points with which elements apart are compared with mixed ones once more, …
+_APART_DATA = 3  # … on data so many times as large as the first time
+_MATTERS = 0.01  # relative difference of errors
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
 _OPERATIONS = 5e12  # of the rows of the final fit: some minutes
 _SHARE = 0.5  # of the machine's memory
-
-
-GIVEN, DEFAULT = "given", "default"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One setting of a fit, its value for a person, and why it was chosen."""
-
-    name: str
-    value: str
-    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,21 +115,6 @@ def _of_soap(terms: Sequence[Any], given: Mapping[str, Any], told: Collection[st
     return choices
 
 
-class _Trial(NamedTuple):
-    """Log evidence per label of a small fit, σ near its maximum, and what more sparse points would add."""
-
-    log_evidence: float
-    more: float
-
-    @property
-    def ahead(self) -> float:
-        """As with more sparse points: what reaches farther needs more of them, and would lose with few."""
-        return self.log_evidence + self.more
-
-    def __str__(self) -> str:
-        return f"{self.log_evidence:.3f}"
-
-
 @dataclass(eq=False)
 class _Search:
     """The choices, in the order in which they are made."""
@@ -156,21 +126,19 @@ class _Search:
     ceiling: float
     bar: Any
     choices: list[Choice] = field(default_factory=list)
-    seen: dict[tuple[float, float, bool], _Trial] = field(default_factory=dict)
-    scales: Scales | None = None
     small: Any = None
 
     def run(self) -> Chosen:
         """Terms, then their number of sparse points and σ."""
-        self._part = self.trials.some(_TRIAL_ATOMS, _TRIAL_FRAMES)
-        shape = self._shape()
+        contest = Contest(self.data, self.given, self.trials, self.bar)
+        shape = contest.winner()
+        self.choices += contest.choices
         frames, wanted = self.data.frames, self.given.get("n_sparse")
         noise = self.noise
         if wanted is None or noise is None:
-            wanted, noise = self._sized(shape, wanted)
+            shape, wanted, noise = self._sized(shape, wanted, contest)
         n_sparse = wanted if "n_sparse" in self.given else shared(wanted, frames)
-        options = {**shape, "triplet": MOST_TRIPLETS * shape["triplet"], "n_sparse": n_sparse}
-        terms = default_terms(frames, **{**self.given, **options})
+        terms = default_terms(frames, **{**self.given, **shape.options(MOST_TRIPLETS), "n_sparse": n_sparse})
         said = {choice.name for choice in self.choices}
         return Chosen(terms, noise, [*self.choices, *_of_soap(terms, self.given, said)])
 
@@ -178,71 +146,15 @@ class _Search:
         self.choices.append(Choice(name, value, why))
         _log.info("%s: %s (%s)", name, value, why)
 
-    def _judge(self, r_cut: float, m: float, triplet: bool) -> _Trial:
-        """A small fit to a part of the data."""
-        key = (r_cut, m, triplet)
-        if key not in self.seen:
-            frames = [self.data.frames[s] for s in self._part]
-            n = _TRIAL_POINTS[0] + _TRIAL_POINTS[1] * len(species_of(frames))
-            n_sparse = shared(min(n, sum(f.n_atoms for f in frames)), frames)
-            options = {"r_cut": r_cut, "m": m, "triplet": _FEW_TRIPLETS * triplet, "n_sparse": n_sparse}
-            made = self.trials.compressed(default_terms(frames, **{**self.given, **options}), self._part, folds=False)
-            half = self.trials.evidence(made.thinned(made.terms[-1].n_columns // 2), self.scales, steps=_STEPS)
-            full = self.trials.evidence(made, half.scales, steps=_STEPS)
-            self.scales, gain = full.scales, full.log_evidence - half.log_evidence
-            self.seen[key] = _Trial(full.log_evidence / full.n_rows, _AHEAD * gain / full.n_rows)
-            self.bar.update()
-            _log.info("r_cut %g Å, m %g, triplets %s: log evidence per label %.4f + %.4f", *key, *self.seen[key])
-        return self.seen[key]
-
-    def _shape(self) -> dict[str, Any]:
-        """Cutoff, exponent of the weight, and whether there is a three-body term."""
-        fixed = "r_cut" in self.given
-        first = float(self.given["r_cut"]) if fixed else distances(self.data.frames).radius
-        each = {1.0: first if fixed else self._cutoff(first, 1.0)}
-        each[2.0] = each[1.0] if fixed else self._cutoff(each[1.0], 2.0)
-        m = max(each, key=lambda m: self._judge(each[m], m, False).ahead)
-        r_cut, other = each[m], 3.0 - m
-        plain, with_triplets = self._judge(r_cut, m, False), self._judge(r_cut, m, True)
-        triplet = with_triplets.log_evidence > plain.log_evidence + WORTH
-        name = "pair + triplet + SOAP" if triplet else "pair + SOAP"
-        self._tell("terms", name, f"log evidence per label {with_triplets} with triplets, {plain} without")
-        rivals = {k[0]: value for k, value in sorted(self.seen.items()) if k[1] == m and not k[2]}
-        why = "the longest of equal log evidence per label: "
-        why += ", ".join(f"{trial.ahead:.3f} at {r:g} Å" for r, trial in rivals.items())
-        self._tell("r_cut", f"{r_cut:g} Å", GIVEN if fixed else why)
-        rival = self._judge(each[other], other, False)
-        why = f"log evidence per label {plain.ahead:.3f}; with m {other:g} and {each[other]:g} Å {rival.ahead:.3f}"
-        self._tell("weight", f"(1 - 3x² + 2x³)^m of x = r/r_cut, m {m:g}", why)
-        return {"r_cut": r_cut, "m": m, "triplet": triplet}
-
-    def _cutoff(self, first: float, m: float) -> float:
-        """The cutoff, from the first one in steps of a quarter: the longest with which the evidence loses little.
-
-        The evidence is that of the forces, of which there are most labels; energies gain from a longer reach.
-        """
-        r_cut = first
-        while (longer := round(r_cut * _GROWTH, 1)) <= _CUTOFFS[1]:
-            if self._judge(longer, m, False).ahead < self._judge(r_cut, m, False).ahead - WORTH:
-                break
-            r_cut = longer
-        if r_cut > first or m > 1.0:  # a steeper weight shortens the reach by itself
-            return r_cut
-        while (shorter := round(r_cut / _GROWTH, 1)) >= _CUTOFFS[0]:
-            if self._judge(shorter, m, False).ahead < self._judge(r_cut, m, False).ahead + WORTH:
-                break
-            r_cut = shorter
-        return r_cut
-
-    def _sized(self, shape: Mapping[str, Any], wanted: Any) -> tuple[Any, Noise]:
-        """Number of sparse points and σ, from the errors of left-out frames."""
+    def _sized(self, shape: Shape, wanted: Any, contest: Contest) -> tuple[Shape, Any, Noise]:
+        """The shape, number of sparse points and σ, from the errors of left-out frames."""
         frames = self.data.frames
         first = first_sparse(frames) if wanted is None else wanted
         n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
-        options = {**shape, "triplet": _FEW_TRIPLETS * shape["triplet"], "n_sparse": n if wanted else shared(n, frames)}
-        terms = default_terms(frames, **{**self.given, **options})
-        made = self.trials.compressed(terms, self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES), folds=True)
-        self.bar.update()
+        made = self._rows(shape, n if wanted else shared(n, frames))
+        apart = self._apart(shape, made, contest)
+        if apart is not None:
+            shape, made = apart, self._rows(apart, n if wanted else shared(n, frames))
         curve, gain = self._curve(made)
         scales = curve[-1][1].scales
         if wanted is None and curve[-1][0] < 0.99 * n:  # there are no more distinct environments
@@ -255,7 +167,33 @@ class _Search:
         if noise is None:
             noise = Noise().scaled({str(kind): factor for kind, factor in scales.items()})
             self._tell_noise(noise)
-        return wanted, noise
+        return shape, wanted, noise
+
+    def _rows(self, shape: Shape, n_sparse: int | Mapping[str, int]) -> Compressed:
+        """Rows of the larger part of the data, in folds."""
+        options = {**shape.options(FEW_TRIPLETS), "n_sparse": n_sparse}
+        terms = default_terms(self.data.frames, **{**self.given, **options})
+        made = self.trials.compressed(terms, self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES), folds=True)
+        self.bar.update()
+        return made
+
+    def _apart(self, shape: Shape, made: Compressed, contest: Contest) -> Shape | None:
+        """The same with elements apart, if left-out frames say so where there are far more data than in the contest."""
+        part = self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES)
+        n_atoms = sum(self.data.frames[s].n_atoms for s in part)
+        if shape.embedding is None or contest.n_species > MOST_APART or n_atoms < _APART_DATA * contest.n_atoms:
+            return None
+        n, apart = min(_APART_POINTS, made.terms[-1].n_columns), replace(shape, embedding=None, alchemical=False)
+        rivals = made.thinned(n), self._rows(apart, shared(n, self.data.frames))
+        mixed, other = (self.trials.judged(Folds(r.prior_mm, r.fixed, r.folds)).score for r in rivals)
+        gain = 100.0 * float(np.expm1(other - mixed))
+        better = other < mixed - _MATTERS
+        k = next(k for k, choice in enumerate(self.choices) if choice.name == "elements")
+        than = "larger" if gain > 0.0 else "smaller"
+        why = f"; on {n_atoms} atoms errors of left-out frames are {abs(gain):.0f} % {than} apart"
+        told = self.choices[k]
+        self.choices[k] = replace(told, value=apart.elements if better else told.value, why=told.why + why)
+        return apart if better else None
 
     def _curve(self, made: Compressed) -> tuple[list[tuple[int, Judged]], float]:
         """Errors of left-out frames with a quarter, a half and all of the sparse points; the gain of the last doubling.
@@ -302,7 +240,7 @@ class _Search:
     def _tell_noise(self, noise: Noise) -> None:
         """σ, and what the evidence thinks of them: that of a fit with few points, about."""
         part, folds, judged = self.small
-        likely = self.trials.evidence(part, judged.scales, steps=_STEPS).scales
+        likely = self.trials.evidence(part, judged.scales, steps=STEPS).scales
         rival = Noise().scaled({str(kind): factor for kind, factor in likely.items()})
         worse = 100.0 * float(np.expm1(Judged(folds.errors(likely), likely).score - judged.score))
         than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"

@@ -26,6 +26,9 @@ TRIPLETS = (3.0, 3.6)
 """Range of the cutoff of triangles, Å."""
 MOST_TRIPLETS = 1600
 """Sparse points of a three-body term, all triangles of elements together: four elements have 40 of them."""
+MOST_APART = 4
+"""Elements up to which they may be kept apart, and all their triangles: the data never suffice for more."""
+_MIXED = 3  # densities of more elements, where nothing else is known
 _TRIPLET_POINTS = 2, 40  # of each triangle
 _SAMPLE = 50  # frames whose distances are looked at
 
@@ -48,15 +51,18 @@ def default_terms(
     n_sparse: int | Mapping[str, int] | None = None,
     m: float = 1.0,
     triplet: int = 0,
+    embedding: int | None = None,
+    alchemical: bool = False,
 ) -> list[Term]:
     """A two-body and a SOAP term that suit the structures, and a three-body term where it is wanted.
 
     The cutoff takes in about 40 neighbours (4 … 6 Å), the width of the density is a fifth of the shortest bonds
     (0.4 … 0.5 Å), and the number of sparse points grows with the data. m is the exponent of the weight of neighbours,
     (1 - 3x² + 2x³)^m with x = r/r_cut; triplet the number of sparse points of the three-body term, 2 to 40 of
-    each triangle of elements; 0: no such term.
+    each triangle of elements; 0: no such term. embedding and alchemical are those of the SOAP term; more than four
+    elements are always mixed, to three densities if none are given.
     """
-    found = distances(frames)
+    found, species = distances(frames), species_of(frames)
     r_cut = found.radius if r_cut is None else r_cut
     soap = {
         "r_cut": r_cut,
@@ -65,13 +71,17 @@ def default_terms(
         "sigma": float(np.clip(round(0.2 * found.shortest, 2), *SIGMAS)),
         "weighting": {"function": "poly", "r0": r_cut, "c": 1.0, "m": m},
     }
+    if embedding is None and len(species) > MOST_APART:
+        embedding = _MIXED
+    if embedding is not None:  # the vectors of elements depend on all that there are
+        soap["species"] = [chemical_symbols[z] for z in species]
     number = first_sparse(frames) if n_sparse is None else n_sparse
     terms: list[Term] = [PairTerm(r_cut=r_cut)]
     if triplet:
-        n_species = len(species_of(frames))
+        n_species = len(species)
         each = int(np.clip(triplet // (n_species**2 * (n_species + 1) // 2), *_TRIPLET_POINTS))
         terms.append(TripletTerm(triplet_cutoff(found), n_sparse=each))
-    return [*terms, SoapTerm(soap, zeta=zeta, n_sparse=number)]
+    return [*terms, SoapTerm(soap, zeta=zeta, n_sparse=number, embedding=embedding, alchemical=alchemical)]
 
 
 def first_sparse(frames: Sequence[Frame]) -> int:

@@ -46,7 +46,7 @@ class Comparison:
         return float(np.sqrt(np.square(self.predicted_n - self.true_n).mean()))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """Errors of a model over labelled structures.
 
@@ -66,6 +66,18 @@ class Evaluation:
     forces: Comparison | None = None
     stress: Comparison | None = None
     by_group: Mapping[str, Evaluation] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The root mean square errors in one line: the values themselves would fill pages."""
+        parts = [
+            f"{kind} {unit.of_evaluation * values.rmse:.3g} {unit.text}"
+            for kind, unit in REPORTED.items()
+            if (values := self.comparison(kind)) is not None
+        ]
+        groups = f", {len(self.by_group)} config_types" if len(self.by_group) > 1 else ""
+        return (
+            f"<Evaluation of {self.frames} frames, {self.atoms} atoms{groups}; RMSE: {', '.join(parts) or 'no label'}>"
+        )
 
     def comparison(self, kind: Kind) -> Comparison | None:
         """The comparison of one kind, or None."""

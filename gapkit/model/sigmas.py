@@ -20,6 +20,7 @@ _SWEEPS = 4
 _NEAR = 0.03  # of a logarithm
 _MATTERS = 0.01  # relative gain of errors for which a step is taken
 _ALIKE = 0.01  # relative difference of errors that says nothing
+_USUAL = 0.03  # relative gain of errors for which σ of a kind leaves its usual ratio to that of the others
 _LEAST = 0.1  # of the error of left-out forces: a σ below that fits noise of the sparse points
 
 
@@ -33,7 +34,9 @@ def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
 
     All kinds together, a factor of 30 up and down, since there may be several minima; from the best, each kind alone.
     Where errors are flat their minimum is chance: then all kinds go to the middle of the factors that do as well, and
-    up until σ of the forces (without any: of the energies) is a tenth of their error.
+    up until σ of the forces (without any: of the energies) is a tenth of their error. Before, σ of energies and of
+    stress go towards the ratio to that of the forces from which the factors count, as far as errors do not mind: a few
+    frames that are like no other can hide what all the others would gain.
 
     The evidence is no guide here: where the sparse points are too few for the data it takes what they cannot say for
     noise of the energies, of which there are few, and gives these away.
@@ -56,10 +59,25 @@ def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
             best = _climbed(score, best, moved)
         if best == before:
             break
+    for kind in (k for k in ("energy", "stress") if k in kinds and "forces" in kinds):
+        best = _towards_usual(score, best, kind)
     best = _in_the_middle(score, best)
     errors = folds.errors(best)
     guide: Kind = "forces" if "forces" in errors else kinds[0]
     return _times(best, max(1.0, _LEAST * errors[guide] / best[guide]))
+
+
+def _towards_usual(
+    score: Callable[[Mapping[Kind, float]], float], best: dict[Kind, float], kind: Kind
+) -> dict[Kind, float]:
+    """The same with the factor of one kind as near to that of the forces as errors allow."""
+    limit, found = score(best) + _USUAL, best
+    while (ratio := best[kind] / found["forces"]) and abs(np.log(ratio)) > 0.5 * np.log(_STEP):
+        best = {**best, kind: best[kind] * (_STEP if ratio < 1.0 else 1.0 / _STEP)}
+        if not _inside(best) or score(best) > limit:
+            break
+        found = best
+    return found
 
 
 def _inside(scales: Mapping[Kind, float]) -> bool:

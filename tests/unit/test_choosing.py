@@ -10,7 +10,8 @@ import pytest
 from gapkit import GAP, Noise, SoapTerm, TripletTerm
 from gapkit.gp.folds import Scales
 from gapkit.model import choosing
-from gapkit.model.choosing import GIVEN, Chosen, _Search, choose
+from gapkit.model.choice import GIVEN
+from gapkit.model.choosing import Chosen, _Search, choose
 from gapkit.model.defaults import soap_of
 from gapkit.model.prepared import Prepared
 from gapkit.model.trials import Judged, gain_of

@@ -72,6 +72,17 @@ def test_errors_by_hand(model: GAP, structures: list[Atoms]) -> None:
     assert found["energy"]["rmse_meV_per_atom"] > 1.0  # else nothing was compared
 
 
+def test_repr_is_one_line(model: GAP, structures: list[Atoms]) -> None:
+    found = evaluate(model, structures)
+    expected = by_hand(model, structures)
+    assert "\n" not in repr(found)
+    assert f"energy {expected['energy']['rmse_meV_per_atom']:.3g} meV/atom" in repr(found)
+    assert f"stress {expected['stress']['rmse_GPa']:.3g} GPa" in str(found)
+    assert "4 frames" in repr(found)
+    assert "2 config_types" in repr(found)
+    assert "no label" in repr(Evaluation(0, 0))
+
+
 def test_arrays_are_in_the_order_of_the_frames(model: GAP, structures: list[Atoms]) -> None:
     found = evaluate(model, structures)
     forces = [s for s in structures if "forces" in s.calc.results]

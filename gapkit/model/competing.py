@@ -1,0 +1,198 @@
+"""Terms that compete by the evidence of small fits to a part of the data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from gapkit.gp.folds import Scales
+from gapkit.model.choice import GIVEN, Choice
+from gapkit.model.defaults import MOST_APART, default_terms, distances, shared
+from gapkit.model.prepared import Prepared
+from gapkit.model.terms import Term, species_of
+from gapkit.model.trials import Trials
+
+_log = logging.getLogger(__name__)
+
+WORTH = 0.01
+"""Log evidence per label that matters: as much as errors that are 1 % smaller."""
+STEPS = 8
+"""Steps towards the largest evidence of a trial."""
+FEW_TRIPLETS = 800
+"""Sparse points of three-body terms until the final fit."""
+_WORTH_MIXING = 0.03  # log evidence per label: elements apart gain more from more data
+_WORTH_RELATING = 0.1  # the same of central species that share their points, whose calls take longer
+_TRIAL_ATOMS, _TRIAL_FRAMES = 1200, 20  # of the part of the data on which terms compete
+_TRIAL_POINTS = 300, 100  # sparse points of a trial, and those that each element adds
+_AHEAD = 0.5  # what more points would still gain, over the gain of the last doubling
+_GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What terms are made of.
+
+    Attributes
+    ----------
+    r_cut, m, embedding, alchemical
+        As in `default_terms`.
+    triplet
+        Whether there is a three-body term.
+    """
+
+    r_cut: float
+    m: float = 1.0
+    triplet: bool = False
+    embedding: int | None = None
+    alchemical: bool = False
+
+    def options(self, triplets: int) -> dict[str, Any]:
+        """Arguments of `default_terms`, where a three-body term has so many sparse points."""
+        return {**vars(self), "triplet": triplets * self.triplet}
+
+    @property
+    def elements(self) -> str:
+        """What becomes of the elements, for a person."""
+        if self.embedding is None:
+            return "apart"
+        return f"mixed to {self.embedding} densities" + (", sparse points in common" if self.alchemical else "")
+
+
+class _Trial(NamedTuple):
+    """Log evidence per label of a small fit, σ near its maximum, and what more sparse points would add."""
+
+    log_evidence: float
+    more: float
+
+    @property
+    def ahead(self) -> float:
+        """As with more sparse points: what reaches farther needs more of them, and would lose with few."""
+        return self.log_evidence + self.more
+
+    def __str__(self) -> str:
+        return f"{self.log_evidence:.3f}"
+
+
+class Contest:
+    """The choice of a shape.
+
+    Parameters
+    ----------
+    data
+        The structures.
+    given
+        Settings that are not to be chosen: arguments of `default_terms`.
+    trials
+        What makes the small fits.
+    bar
+        Progress, one step for each of them.
+    """
+
+    def __init__(self, data: Prepared, given: Mapping[str, Any], trials: Trials, bar: Any) -> None:
+        self._data, self._given, self._trials, self._bar = data, given, trials, bar
+        self._seen: dict[Shape, _Trial] = {}
+        self._scales: Scales | None = None
+        self._part = trials.some(_TRIAL_ATOMS, _TRIAL_FRAMES)
+        self.n_atoms = sum(data.frames[s].n_atoms for s in self._part)
+        self.choices: list[Choice] = []
+
+    @cached_property
+    def n_species(self) -> int:
+        """Number of elements of all structures."""
+        return len(species_of(self._data.frames))
+
+    def winner(self) -> Shape:
+        """Elements apart or mixed, cutoff, exponent of the weight, and whether there is a three-body term."""
+        fixed = "r_cut" in self._given
+        first = Shape(float(self._given["r_cut"]) if fixed else distances(self._data.frames).radius)
+        first = self._mixed(first)
+        gentle = first if fixed else self._cutoff(first)
+        steep = replace(gentle, m=2.0) if fixed else self._cutoff(replace(gentle, m=2.0))
+        best, other = sorted((gentle, steep), key=self._ahead, reverse=True)
+        rivals = [s for s in self._seen if replace(s, r_cut=best.r_cut) == best]
+        why = ", ".join(f"{self._ahead(s):.3f} at {s.r_cut:g} Å" for s in sorted(rivals, key=lambda s: s.r_cut))
+        why = GIVEN if fixed else f"the longest of equal log evidence per label: {why}"
+        chosen = self._with_triplets(best)
+        self._tell("r_cut", f"{best.r_cut:g} Å", why)
+        why = f"log evidence per label {self._ahead(best):.3f}; "
+        why += f"with m {other.m:g} and {other.r_cut:g} Å {self._ahead(other):.3f}"
+        self._tell("weight", f"(1 - 3x² + 2x³)^m of x = r/r_cut, m {best.m:g}", why)
+        return chosen
+
+    def _tell(self, name: str, value: str, why: str) -> None:
+        self.choices.append(Choice(name, value, why))
+        _log.info("%s: %s (%s)", name, value, why)
+
+    def _with_triplets(self, plain: Shape) -> Shape:
+        """The same with a three-body term where that is worth it."""
+        if self.n_species > MOST_APART:
+            self._tell("terms", "pair + SOAP", f"no triplets of more than {MOST_APART} elements")
+            return plain
+        rival = replace(plain, triplet=True)
+        without, with_triplets = self._judged(plain), self._judged(rival)
+        better = with_triplets.log_evidence > without.log_evidence + WORTH
+        name = "pair + triplet + SOAP" if better else "pair + SOAP"
+        self._tell("terms", name, f"log evidence per label {with_triplets} with triplets, {without} without")
+        return rival if better else plain
+
+    def _mixed(self, apart: Shape) -> Shape:
+        """The same with the elements mixed to as few densities as the evidence takes, if there are three or more."""
+        if self.n_species < 3:
+            return apart
+        best = replace(apart, embedding=2)
+        for k in range(3, self.n_species + 1):
+            rival = replace(apart, embedding=k)
+            if self._ahead(rival) < self._ahead(best) + WORTH:
+                break
+            best = rival
+        related = replace(best, alchemical=True)
+        if self._ahead(related) > self._ahead(best) + _WORTH_RELATING:
+            best = related
+        if self.n_species <= MOST_APART and self._ahead(best) < self._ahead(apart) + _WORTH_MIXING:
+            best = apart
+        seen = ", ".join(f"{self._ahead(shape):.3f} {shape.elements}" for shape in self._seen)
+        self._tell("elements", best.elements, f"log evidence per label {seen}")
+        return best
+
+    def _cutoff(self, start: Shape) -> Shape:
+        """The cutoff, from the first one in steps of a quarter: the longest with which the evidence loses little.
+
+        The evidence is that of the forces, of which there are most labels; energies gain from a longer reach.
+        """
+        best = start
+        while (longer := replace(best, r_cut=round(best.r_cut * _GROWTH, 1))).r_cut <= _CUTOFFS[1]:
+            if self._ahead(longer) < self._ahead(best) - WORTH:
+                break
+            best = longer
+        if best != start or start.m > 1.0:  # a steeper weight shortens the reach by itself
+            return best
+        while (shorter := replace(best, r_cut=round(best.r_cut / _GROWTH, 1))).r_cut >= _CUTOFFS[0]:
+            if self._ahead(shorter) < self._ahead(best) + WORTH:
+                break
+            best = shorter
+        return best
+
+    def _ahead(self, shape: Shape) -> float:
+        return self._judged(shape).ahead
+
+    def _judged(self, shape: Shape) -> _Trial:
+        """A small fit to a part of the data."""
+        if shape not in self._seen:
+            made = self._trials.compressed(self._terms(shape), self._part, folds=False)
+            half = self._trials.evidence(made.thinned(made.terms[-1].n_columns // 2), self._scales, steps=STEPS)
+            full = self._trials.evidence(made, half.scales, steps=STEPS)
+            self._scales, gain = full.scales, full.log_evidence - half.log_evidence
+            self._seen[shape] = _Trial(full.log_evidence / full.n_rows, _AHEAD * gain / full.n_rows)
+            self._bar.update()
+            _log.info("%s: log evidence per label %.4f + %.4f", shape, *self._seen[shape])
+        return self._seen[shape]
+
+    def _terms(self, shape: Shape) -> list[Term]:
+        """Terms of this shape for the part of the data."""
+        frames = [self._data.frames[s] for s in self._part]
+        n = _TRIAL_POINTS[0] + _TRIAL_POINTS[1] * len(species_of(frames))
+        n_sparse = shared(min(n, sum(f.n_atoms for f in frames)), frames)
+        return default_terms(self._data.frames, **{**self._given, **shape.options(FEW_TRIPLETS), "n_sparse": n_sparse})

@@ -1,0 +1,158 @@
+"""Shapes of terms that compete by the evidence: the rules with figures that are set, and real fits to alloys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from gapkit import GAP
+from gapkit.model import choosing
+from gapkit.model.choosing import _Search, choose
+from gapkit.model.competing import Contest, Shape, _Trial
+from gapkit.model.defaults import MOST_APART, soap_of
+from gapkit.model.trials import Judged, Trials
+from tests.samples import crystal
+
+SMALL = {"n_max": 3, "l_max": 2}
+METALS = ("Ni", "Cu", "Pd", "Ag")
+NO_E0: dict[str | int, float] = dict.fromkeys(METALS, 0.0)
+
+
+def alloys(n: int = 24, metals: tuple[str, ...] = METALS) -> list[Atoms]:
+    """Cells of random fcc alloys, rattled, with the labels of the effective medium theory."""
+    rng, made = np.random.default_rng(0), []
+    for _ in range(n):
+        atoms = bulk("Cu", a=3.85, cubic=True) * (2, 1, 1)
+        atoms.set_chemical_symbols(rng.choice(metals, len(atoms)).tolist())
+        atoms.rattle(0.1, rng=rng)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        made.append(atoms)
+    return made
+
+
+class Bar:
+    def update(self) -> None: ...
+
+
+class Parts:
+    """Trials of which nothing but the part of the data is asked."""
+
+    def some(self, *_: int) -> np.ndarray:
+        return np.arange(2)
+
+
+def contest(
+    monkeypatch: pytest.MonkeyPatch, n_species: int, value: Callable[[Shape], float]
+) -> tuple[Contest, list[Shape]]:
+    """A contest of shapes whose evidence is that of a function, and those that it looked at."""
+    data = GAP(e0={"Si": -2.5}).prepare([crystal(k) for k in range(2)])
+    made, seen = Contest(data, {}, Parts(), Bar()), list[Shape]()  # type: ignore[arg-type]
+    made.n_species = n_species
+
+    def judged(self: Contest, shape: Shape) -> _Trial:
+        if shape not in self._seen:
+            seen.append(shape)
+            self._seen[shape] = _Trial(value(shape), 0.0)
+        return self._seen[shape]
+
+    monkeypatch.setattr(Contest, "_judged", judged)
+    return made, seen
+
+
+def of_mixing(apart: float, related: float = 0.0, **by_k: float) -> Callable[[Shape], float]:
+    def value(shape: Shape) -> float:
+        known = apart if shape.embedding is None else by_k.get(f"k{shape.embedding}", -9.0)
+        return known + related * shape.alchemical - 0.1 * abs(shape.r_cut - 4.7) - 0.1 * shape.triplet
+
+    return value
+
+
+@pytest.mark.parametrize(
+    ("n_species", "value", "embedding", "alchemical"),
+    [
+        (2, of_mixing(0.0, k2=9.0), None, False),  # two elements are always apart
+        (3, of_mixing(0.0, k2=0.1), 2, False),
+        (3, of_mixing(0.0, k2=0.02, k3=0.02), None, False),  # not worth it
+        (4, of_mixing(0.0, k2=0.1, k3=0.2, k4=0.205), 3, False),  # no more than are worth it
+        (4, of_mixing(0.0, k2=0.1, k3=0.2, k4=0.3), 4, False),
+        (4, of_mixing(0.0, k2=0.1, k3=0.0, k4=0.9), 2, False),  # not beyond the first that is worse
+        (4, of_mixing(0.0, k2=0.1, related=0.2), 2, True),
+        (4, of_mixing(0.0, k2=0.1, related=0.05), 2, False),
+        (MOST_APART + 1, of_mixing(9.0, k2=0.1), 2, False),  # so many are never kept apart
+    ],
+)
+def test_elements_are_mixed_where_it_is_worth_it(
+    monkeypatch: pytest.MonkeyPatch,
+    n_species: int,
+    value: Callable[[Shape], float],
+    embedding: int | None,
+    alchemical: bool,
+) -> None:
+    made, seen = contest(monkeypatch, n_species, value)
+    shape = made.winner()
+    assert (shape.embedding, shape.alchemical) == (embedding, alchemical)
+    told = {choice.name: choice for choice in made.choices}
+    assert ("elements" in told) == (n_species > 2)
+    if n_species > 2:
+        assert told["elements"].value == shape.elements
+    if n_species > MOST_APART:
+        assert all(s.embedding is not None and not s.triplet for s in seen)
+        assert "no triplets" in told["terms"].why
+
+
+def test_cutoff_and_weight_are_found_with_the_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements apart would take 3.5 Å, mixed ones 5.5 Å."""
+
+    def value(shape: Shape) -> float:
+        apart = shape.embedding is None
+        return -0.1 * abs(shape.r_cut - (3.5 if apart else 5.5)) - 0.5 * apart - 0.2 * (shape.m - 1.0)
+
+    made, seen = contest(monkeypatch, 3, value)
+    shape = made.winner()
+    assert (shape.r_cut, shape.m, shape.embedding) == (5.5, 1.0, 2)
+    assert len(seen) == len(set(seen)) < 14
+
+
+def test_alloys_of_alike_metals_are_mixed() -> None:
+    """On real labels, and no other model is better at what was left out."""
+    train, test = alloys(), alloys(60)[24:]
+    found = choose(GAP(e0=NO_E0).prepare(train), SMALL, None, n_jobs=1, ceiling=float("inf"))
+    soap = soap_of(found.terms)
+    assert soap.embedding is not None
+    apart = deepcopy(found.terms)
+    soap_of(apart).set_params(embedding=None, alchemical=False)
+    errors = []
+    for terms in (found.terms, apart):
+        model = GAP(terms, found.noise, e0=NO_E0).fit(train, rng=0)
+        errors.append(np.mean([np.abs(model.predict(a).forces - a.get_forces()).mean() for a in test]))
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize(("score", "kept"), [(1.0, False), (1.995, True), (3.0, True)])
+def test_far_more_data_may_keep_elements_apart(monkeypatch: pytest.MonkeyPatch, score: float, kept: bool) -> None:
+    """A second look, at errors of left-out frames; elements mixed have 2.0."""
+    looked = []
+
+    def judged(self: Trials, folds: Any, start: Any = None) -> Judged:
+        looked.append(folds)
+        error = score if len(looked) == 2 else 2.0
+        return Judged({"forces": float(np.exp(error))}, {"energy": 1.0, "forces": 1.0, "stress": 1.0})
+
+    monkeypatch.setattr(Trials, "judged", judged)
+    monkeypatch.setattr(_Search, "_tell_noise", lambda self, noise: None)
+    monkeypatch.setattr(choosing, "gain_of", lambda *_: 0.0)
+    monkeypatch.setattr(choosing, "_APART_DATA", 0)
+    data = GAP(e0=NO_E0).prepare(alloys())
+    found = choose(data, {**SMALL, "r_cut": 4.0}, None, n_jobs=1, ceiling=float("inf"))
+    (told,) = (choice for choice in found.choices if choice.name == "elements")
+    assert (soap_of(found.terms).embedding is not None) == kept
+    assert (told.value != "apart") == kept
+    assert ("larger apart" if score > 2.0 else "smaller apart") in told.why
