@@ -93,6 +93,8 @@ def choose(data: Prepared, given: Mapping[str, Any], noise: Noise | None, *, n_j
 def _by_rule(data: Prepared, given: Mapping[str, Any], noise: Noise | None, reason: str) -> Chosen:
     """Settings from the structures alone."""
     terms, choices = default_terms(data.frames, **given), [Choice("terms", "pair + SOAP", f"{reason}: by rule")]
+    if k := soap_of(terms).embedding:
+        choices.append(Choice("elements", f"mixed to {k} densities", f"more than {MOST_APART} elements"))
     return Chosen(terms, noise, [*choices, *_of_soap(terms, given)])
 
 
@@ -151,10 +153,10 @@ class _Search:
         frames = self.data.frames
         first = first_sparse(frames) if wanted is None else wanted
         n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
-        made = self._rows(shape, n if wanted else shared(n, frames))
+        made = self._rows(shape, n)
         apart = self._apart(shape, made, contest)
         if apart is not None:
-            shape, made = apart, self._rows(apart, n if wanted else shared(n, frames))
+            shape, made = apart, self._rows(apart, n)
         curve, gain = self._curve(made)
         scales = curve[-1][1].scales
         if wanted is None and curve[-1][0] < 0.99 * n:  # there are no more distinct environments
@@ -169,11 +171,12 @@ class _Search:
             self._tell_noise(noise)
         return shape, wanted, noise
 
-    def _rows(self, shape: Shape, n_sparse: int | Mapping[str, int]) -> Compressed:
+    def _rows(self, shape: Shape, n: Any) -> Compressed:
         """Rows of the larger part of the data, in folds."""
+        part = self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES)  # which may lack an element
+        n_sparse = n if "n_sparse" in self.given else shared(n, [self.data.frames[s] for s in part])
         options = {**shape.options(FEW_TRIPLETS), "n_sparse": n_sparse}
-        terms = default_terms(self.data.frames, **{**self.given, **options})
-        made = self.trials.compressed(terms, self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES), folds=True)
+        made = self.trials.compressed(default_terms(self.data.frames, **{**self.given, **options}), part, folds=True)
         self.bar.update()
         return made
 
@@ -184,7 +187,7 @@ class _Search:
         if shape.embedding is None or contest.n_species > MOST_APART or n_atoms < _APART_DATA * contest.n_atoms:
             return None
         n, apart = min(_APART_POINTS, made.terms[-1].n_columns), replace(shape, embedding=None, alchemical=False)
-        rivals = made.thinned(n), self._rows(apart, shared(n, self.data.frames))
+        rivals = made.thinned(n), self._rows(apart, n)
         mixed, other = (self.trials.judged(Folds(r.prior_mm, r.fixed, r.folds)).score for r in rivals)
         gain = 100.0 * float(np.expm1(other - mixed))
         better = other < mixed - _MATTERS

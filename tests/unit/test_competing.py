@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from gapkit import GAP
+from gapkit import GAP, Noise
 from gapkit.model import choosing
 from gapkit.model.choosing import _Search, choose
 from gapkit.model.competing import Contest, Shape, _Trial
@@ -156,3 +156,25 @@ def test_far_more_data_may_keep_elements_apart(monkeypatch: pytest.MonkeyPatch, 
     assert (soap_of(found.terms).embedding is not None) == kept
     assert (told.value != "apart") == kept
     assert ("larger apart" if score > 2.0 else "smaller apart") in told.why
+
+
+def test_an_element_that_the_trials_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One atom of Ag in one of many frames: parts of the data lack it, the model knows it."""
+    frames = alloys(40, ("Ni", "Cu", "Pd"))
+    frames[-1] = alloys(1, ("Ag",))[0]
+    for name in ("_CURVE_ATOMS", "_CURVE_FRAMES"):
+        monkeypatch.setattr(choosing, name, 16)
+    data = GAP(e0=NO_E0).prepare(frames)
+    parts = Trials(data, Noise(), True, 1, float("inf"))
+    assert 39 not in parts.some(16, 16)
+    found = choose(data, {**SMALL, "r_cut": 4.0}, None, n_jobs=1, ceiling=float("inf"))
+    assert GAP(found.terms, found.noise, e0=NO_E0).fit(frames, rng=0).predict(frames[-1]).forces.shape == (8, 3)
+
+
+def test_five_elements_are_mixed_by_rule_where_there_are_few_frames() -> None:
+    """Vectors of the elements are those of all that there are, whatever part of them a fit sees."""
+    frames = alloys(4, (*METALS, "Au"))
+    found = choose(GAP(e0={**NO_E0, "Au": 0.0}).prepare(frames), SMALL, None, n_jobs=1, ceiling=float("inf"))
+    soap = soap_of(found.terms)
+    assert (soap.embedding, soap.soap["species"]) == (3, ["Ni", "Cu", "Pd", "Ag", "Au"])
+    assert "more than 4 elements" in {choice.name: choice.why for choice in found.choices}["elements"]
