@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -39,9 +39,7 @@ MOST_POINTS = 10_000
 _FADING = 0.7  # gain of a doubling over that of the last one
 _CURVE_ATOMS, _CURVE_FRAMES = 10_000, 200  # of the part of the data on which points and σ are chosen
 _CURVE_POINTS = 1500  # most sparse points of the fit from which the curve of errors comes
-_APART_POINTS = 500  # sparse points with which elements apart are compared with mixed ones once more, …
-_APART_DATA = 3  # … on data so many times as large as the first time
-_MATTERS = 0.01  # relative difference of errors
+_APART_DATA = 3  # elements apart are compared with mixed ones once more on data so many times as large as before
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
 _OPERATIONS = 5e12  # of the rows of the final fit: some minutes
 _SHARE = 0.5  # of the machine's memory
@@ -117,6 +115,14 @@ def _of_soap(terms: Sequence[Any], given: Mapping[str, Any], told: Collection[st
     return choices
 
 
+class _Curve(NamedTuple):
+    """Errors of left-out frames by number of sparse points, gain of the last doubling, and a fit with few points."""
+
+    judged: list[tuple[int, Judged]]
+    gain: float
+    small: tuple[Compressed, Folds, Judged]
+
+
 @dataclass(eq=False)
 class _Search:
     """The choices, in the order in which they are made."""
@@ -128,7 +134,6 @@ class _Search:
     ceiling: float
     bar: Any
     choices: list[Choice] = field(default_factory=list)
-    small: Any = None
 
     def run(self) -> Chosen:
         """Terms, then their number of sparse points and σ."""
@@ -153,22 +158,25 @@ class _Search:
         frames = self.data.frames
         first = first_sparse(frames) if wanted is None else wanted
         n = min(first, _CURVE_POINTS) if isinstance(first, int) else first
-        made = self._rows(shape, n)
-        apart = self._apart(shape, made, contest)
-        if apart is not None:
-            shape, made = apart, self._rows(apart, n)
-        curve, gain = self._curve(made)
-        scales = curve[-1][1].scales
-        if wanted is None and curve[-1][0] < 0.99 * n:  # there are no more distinct environments
-            wanted = curve[-1][0]
+        curve = self._curve(self._rows(shape, n))
+        if self._looks_twice(shape, contest):
+            shape, curve = self._apart(shape, curve, n, wanted)
+        scales = curve.judged[-1][1].scales
+        if wanted is None and curve.judged[-1][0] < 0.99 * n:  # there are no more distinct environments
+            wanted = curve.judged[-1][0]
             self._tell("n_sparse", str(wanted), "all environments that are distinct")
         elif wanted is None:
-            wanted, shrinking = self._points(curve, gain)
+            half, points = (k for k, _ in curve.judged[-2:])
+            wanted, shrinking = self._points(points, curve.gain)
+            what = "errors of forces" if "forces" in scales else "errors"
+            told = f"{what} of left-out frames fall by {100 * curve.gain:.0f} % from {half} to {points}"
+            limit = "; the most for these data and this machine" if wanted == self._most_points() else ""
+            self._tell("n_sparse", str(wanted), f"{told}, doubled while it is worth {100 * DOUBLING:.0f} %{limit}")
             scales = {kind: scale * shrinking for kind, scale in scales.items()}
         noise = self.noise
         if noise is None:
             noise = Noise().scaled({str(kind): factor for kind, factor in scales.items()})
-            self._tell_noise(noise)
+            self._tell_noise(noise, curve.small)
         return shape, wanted, noise
 
     def _rows(self, shape: Shape, n: Any) -> Compressed:
@@ -180,25 +188,35 @@ class _Search:
         self.bar.update()
         return made
 
-    def _apart(self, shape: Shape, made: Compressed, contest: Contest) -> Shape | None:
-        """The same with elements apart, if left-out frames say so where there are far more data than in the contest."""
-        part = self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES)
-        n_atoms = sum(self.data.frames[s].n_atoms for s in part)
-        if shape.embedding is None or contest.n_species > MOST_APART or n_atoms < _APART_DATA * contest.n_atoms:
-            return None
-        n, apart = min(_APART_POINTS, made.terms[-1].n_columns), replace(shape, embedding=None, alchemical=False)
-        rivals = made.thinned(n), self._rows(apart, n)
-        mixed, other = (self.trials.judged(Folds(r.prior_mm, r.fixed, r.folds)).score for r in rivals)
-        gain = 100.0 * float(np.expm1(other - mixed))
-        better = other < mixed - _MATTERS
-        k = next(k for k, choice in enumerate(self.choices) if choice.name == "elements")
-        than = "larger" if gain > 0.0 else "smaller"
-        why = f"; on {n_atoms} atoms errors of left-out frames are {abs(gain):.0f} % {than} apart"
-        told = self.choices[k]
-        self.choices[k] = replace(told, value=apart.elements if better else told.value, why=told.why + why)
-        return apart if better else None
+    def _looks_twice(self, shape: Shape, contest: Contest) -> bool:
+        """Whether elements were mixed that could stay apart, and there are far more data than in the contest."""
+        n_atoms = sum(self.data.frames[s].n_atoms for s in self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES))
+        return (
+            shape.embedding is not None and contest.n_species <= MOST_APART and n_atoms >= _APART_DATA * contest.n_atoms
+        )
 
-    def _curve(self, made: Compressed) -> tuple[list[tuple[int, Judged]], float]:
+    def _apart(self, shape: Shape, mixed: _Curve, n: Any, wanted: Any) -> tuple[Shape, _Curve]:
+        """The same with elements apart, if errors of left-out frames will be smaller with the points of the final fit.
+
+        Elements apart gain more from more points: the difference goes on as it went from a quarter of them to all.
+        """
+        other = replace(shape, embedding=None, alchemical=False)
+        apart = self._curve(self._rows(other, n))
+        first, last = (apart.judged[k][1].score - mixed.judged[k][1].score for k in (0, -1))
+        points = mixed.judged[-1][0]
+        doublings = np.log2([points / mixed.judged[0][0], self._points(points, mixed.gain)[0] / points])
+        slope = min(0.0, last - first) / doublings[0] if doublings[0] else 0.0
+        ahead = last + (slope * doublings[1] if wanted is None else 0.0)
+        k = next(k for k, choice in enumerate(self.choices) if choice.name == "elements")
+        than = "larger" if ahead > 0.0 else "smaller"
+        by = f"{100 * abs(np.expm1(ahead)):.0f} % {than}"
+        why = f"; with all data and points, errors of left-out frames are about {by} apart"
+        told = self.choices[k]
+        _log.info("apart over mixed: %.3f with few, %.3f with %d points, %.3f ahead", first, last, points, ahead)
+        self.choices[k] = replace(told, value=told.value if ahead > 0.0 else other.elements, why=told.why + why)
+        return (shape, mixed) if ahead > 0.0 else (other, apart)
+
+    def _curve(self, made: Compressed) -> _Curve:
         """Errors of left-out frames with a quarter, a half and all of the sparse points; the gain of the last doubling.
 
         The gain is that of forces, of which there are most labels.
@@ -211,23 +229,18 @@ class _Search:
             curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
             last_two = [*last_two[-1:], (folds, curve[-1][1])]
             if points <= _EVIDENCE_POINTS or len(curve) == 1:
-                self.small = part, folds, curve[-1][1]
+                small = part, folds, curve[-1][1]
             _log.info("%d sparse points: errors in units of σ %s with σ times %s", points, *vars(curve[-1][1]).values())
             self.bar.update()
-        return curve, gain_of(*last_two) if len(last_two) > 1 else 0.0
+        return _Curve(curve, gain_of(*last_two) if len(last_two) > 1 else 0.0, small)
 
-    def _points(self, curve: Sequence[tuple[int, Judged]], gain: float) -> tuple[int, float]:
-        """Number of sparse points, and the factor by which errors are expected to fall on the way to it."""
-        (half, _), (points, last) = curve[-2:]
+    def _points(self, points: int, gain: float) -> tuple[int, float]:
+        """Number of sparse points after those of the curve, and the factor by which errors are expected to fall."""
         shrinking, most = 1.0, self._most_points()
-        what = "errors of forces" if "forces" in last.errors else "errors"
-        told = f"{what} of left-out frames fall by {100 * gain:.0f} % from {half} to {points}"
         while gain * _FADING >= DOUBLING and points < most:
             gain *= _FADING
             step = min(2.0, most / points)
             points, shrinking = round(points * step), shrinking * float(np.exp(-gain * np.log2(step)))
-        limit = "; the most for these data and this machine" if points == most else ""
-        self._tell("n_sparse", str(points), f"{told}, doubled while it is worth {100 * DOUBLING:.0f} %{limit}")
         return points, shrinking
 
     def _most_points(self) -> int:
@@ -240,9 +253,9 @@ class _Search:
         by_time = np.sqrt(_OPERATIONS / (6.0 * atoms))
         return int(min(0.9 * atoms, MOST_POINTS, by_memory, by_time))
 
-    def _tell_noise(self, noise: Noise) -> None:
+    def _tell_noise(self, noise: Noise, small: tuple[Compressed, Folds, Judged]) -> None:
         """σ, and what the evidence thinks of them: that of a fit with few points, about."""
-        part, folds, judged = self.small
+        part, folds, judged = small
         likely = self.trials.evidence(part, judged.scales, steps=STEPS).scales
         rival = Noise().scaled({str(kind): factor for kind, factor in likely.items()})
         worse = 100.0 * float(np.expm1(Judged(folds.errors(likely), likely).score - judged.score))

@@ -113,8 +113,7 @@ def test_points_are_doubled_while_it_pays(
 ) -> None:
     monkeypatch.setattr(_Search, "_most_points", lambda self: min(most, 16_000))
     search = _Search(data(2), {}, None, None, float("inf"), None)  # type: ignore[arg-type]
-    curve = [(n, Judged({"forces": float(np.exp(s))}, {})) for n, s in zip((500, 1000), scores, strict=True)]
-    points, shrinking = search._points(curve, scores[0] - scores[1])
+    points, shrinking = search._points(1000, scores[0] - scores[1])
     assert points == expected
     # σ shrink as the errors are expected to
     assert (shrinking == 1.0) == (points == 1000)

@@ -14,7 +14,8 @@ from ase.calculators.emt import EMT
 
 from gapkit import GAP, Noise
 from gapkit.model import choosing
-from gapkit.model.choosing import _Search, choose
+from gapkit.model.choice import Choice
+from gapkit.model.choosing import _Curve, _Search, choose
 from gapkit.model.competing import Contest, Shape, _Trial
 from gapkit.model.defaults import MOST_APART, soap_of
 from gapkit.model.trials import Judged, Trials
@@ -36,6 +37,9 @@ def alloys(n: int = 24, metals: tuple[str, ...] = METALS) -> list[Atoms]:
         atoms.get_forces()
         made.append(atoms)
     return made
+
+
+NONE: Any = None
 
 
 class Bar:
@@ -136,26 +140,47 @@ def test_alloys_of_alike_metals_are_mixed() -> None:
     assert errors[0] < errors[1]
 
 
-@pytest.mark.parametrize(("score", "kept"), [(1.0, False), (1.995, True), (3.0, True)])
-def test_far_more_data_may_keep_elements_apart(monkeypatch: pytest.MonkeyPatch, score: float, kept: bool) -> None:
-    """A second look, at errors of left-out frames; elements mixed have 2.0."""
-    looked = []
+@pytest.mark.parametrize(
+    ("few", "many", "kept"),
+    [
+        (0.10, 0.10, True),
+        (0.10, -0.01, False),  # worse already
+        (0.10, 0.05, False),  # worse by -0.025 per doubling three doublings on
+        (0.10, 0.09, True),
+        (0.01, 0.05, True),  # a rising difference is chance
+    ],
+)
+def test_far_more_data_may_keep_elements_apart(
+    monkeypatch: pytest.MonkeyPatch, few: float, many: float, kept: bool
+) -> None:
+    """A second look at errors of left-out frames, with the points of the final fit: eight times as many."""
+    shape = Shape(4.0, embedding=2)
+    curves = [
+        _Curve(
+            [(n, Judged({"forces": float(np.exp(s))}, {})) for n, s in zip((25, 50, 100), scores, strict=True)],
+            0.2,
+            NONE,
+        )
+        for scores in ((1.0, 0.9, 0.8), (1.0 + few, 1.0, 0.8 + many))
+    ]
+    search = _Search(GAP(e0=NO_E0).prepare(alloys(2)), {}, None, Parts(), float("inf"), Bar())  # type: ignore[arg-type]
+    search.choices = [Choice("elements", shape.elements, "why")]
+    monkeypatch.setattr(_Search, "_rows", lambda self, other, n: other)
+    monkeypatch.setattr(_Search, "_curve", lambda self, made: curves[1])
+    monkeypatch.setattr(_Search, "_points", lambda self, points, gain: (800, 0.5))
+    found, curve = search._apart(shape, curves[0], 100, None)
+    assert found == (shape if kept else Shape(4.0))
+    assert curve is curves[0 if kept else 1]
+    assert search.choices[0].value == found.elements
+    assert ("larger apart" if kept else "smaller apart") in search.choices[0].why
 
-    def judged(self: Trials, folds: Any, start: Any = None) -> Judged:
-        looked.append(folds)
-        error = score if len(looked) == 2 else 2.0
-        return Judged({"forces": float(np.exp(error))}, {"energy": 1.0, "forces": 1.0, "stress": 1.0})
 
-    monkeypatch.setattr(Trials, "judged", judged)
-    monkeypatch.setattr(_Search, "_tell_noise", lambda self, noise: None)
-    monkeypatch.setattr(choosing, "gain_of", lambda *_: 0.0)
+def test_a_second_look_at_real_alloys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "_APART_DATA", 0)
     data = GAP(e0=NO_E0).prepare(alloys())
     found = choose(data, {**SMALL, "r_cut": 4.0}, None, n_jobs=1, ceiling=float("inf"))
-    (told,) = (choice for choice in found.choices if choice.name == "elements")
-    assert (soap_of(found.terms).embedding is not None) == kept
-    assert (told.value != "apart") == kept
-    assert ("larger apart" if score > 2.0 else "smaller apart") in told.why
+    assert soap_of(found.terms).embedding is not None
+    assert "left-out frames" in {choice.name: choice.why for choice in found.choices}["elements"]
 
 
 def test_an_element_that_the_trials_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
