@@ -20,12 +20,12 @@ _ARGUMENTS = ("int", "int", "int", "d", "int", "d", "int", "d", "int")  # m, n, 
 
 
 def geqrt(work: FloatArray, block: int) -> FloatArray:
-    """Householder QR of a Fortran-ordered matrix, which it is destroyed for; R is the upper triangle of the result."""
+    """Householder QR of a Fortran-ordered matrix, which is destroyed; R is the upper triangle of the result."""
     routine = _pointer()
     if routine is None:
         return np.asarray(lapack.dgeqrt(block, work, overwrite_a=1)[0])
-    if not (work.flags.f_contiguous and work.dtype == np.float64):
-        raise ValueError("the matrix must be float64 and Fortran-ordered")
+    if not (work.flags.f_contiguous and work.flags.writeable and work.dtype == np.float64):
+        raise ValueError("the matrix must be float64, Fortran-ordered and writable")
     m, n = work.shape
     t, scratch = np.empty((min(m, n), block)), np.empty((n, block))
     sizes = [ctypes.byref(ctypes.c_int(size)) for size in (m, n, block, max(1, m), block)]

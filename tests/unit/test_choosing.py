@@ -14,6 +14,7 @@ from gapkit.model.choice import GIVEN
 from gapkit.model.choosing import Chosen, _Search, choose
 from gapkit.model.defaults import soap_of
 from gapkit.model.prepared import Prepared
+from gapkit.model.sigmas import best_scales
 from gapkit.model.trials import Judged, gain_of
 from gapkit.typing import Kind
 from tests.samples import E0, cluster, crystal
@@ -152,3 +153,17 @@ def test_fit_uses_the_choices() -> None:
     assert isinstance(soap, SoapTerm)
     assert model.state_.noise.forces != Noise().forces * model.state_.noise.energy / 0.001  # no common factor
     assert np.abs(model.predict(structures[1]).forces - structures[1].get_forces()).max() < 0.2
+
+
+@pytest.mark.parametrize(("cost", "moves"), [(0.0, True), (0.004, True), (0.5, False)])
+def test_sigma_goes_to_its_usual_ratio_where_errors_do_not_mind(cost: float, moves: bool) -> None:
+    """σ of the forces has a best value; energies err by `cost` more per factor of e below 31.6 times their σ."""
+
+    class Fit:
+        def errors(self, scales: Scales) -> dict[Kind, float]:
+            forces, energy = np.log(scales["forces"]), np.log(scales["energy"] / 10.0**1.5)
+            return {"energy": float(np.exp(2.0 * cost * abs(energy))), "forces": float(np.exp(forces**2))}
+
+    found = best_scales(Fit(), {"energy": 10.0**1.5, "forces": 1.0})  # type: ignore[arg-type]
+    assert found["forces"] == pytest.approx(1.0)
+    assert found["energy"] == pytest.approx(1.0 if moves else 10.0**1.5)

@@ -52,6 +52,14 @@ def test_a_matrix_that_cannot_be_worked_on_in_place_is_refused(a: np.ndarray) ->
         geqrt(a, 2)
 
 
+def test_a_matrix_that_is_only_to_be_read_is_left_alone() -> None:
+    a = np.ones((4, 3), order="F")
+    a.flags.writeable = False
+    with pytest.raises(ValueError, match="writable"):
+        geqrt(a, 2)
+    assert (a == 1.0).all()
+
+
 def test_a_refused_argument_is_told() -> None:
     with pytest.raises(np.linalg.LinAlgError, match="argument 3"):
         geqrt(np.ones((4, 3), order="F"), 9)
