@@ -83,10 +83,12 @@ class DataFold:
         Rows of one key that are gathered before they are folded.
     n_open
         Number of baselines whose scale is found after the fold: each has a column of its own.
+    n_threads
+        Threads that fold.
     """
 
-    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS, n_open: int = 0) -> None:
-        self._n_columns, self._fold_rows = n_columns + n_open + 1, fold_rows
+    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS, n_open: int = 0, n_threads: int = 1) -> None:
+        self._n_columns, self._fold_rows, self._n_threads = n_columns + n_open + 1, fold_rows, n_threads
         self._folds: dict[RowKey, TriangularFold] = {}
         self._log_scales: dict[RowKey, float] = {}
 
@@ -109,7 +111,7 @@ class DataFold:
         """
         for part in observations(frame, rows, known, kinds, open_b):
             if part.key not in self._folds:
-                self._folds[part.key] = TriangularFold(self._n_columns, self._fold_rows)
+                self._folds[part.key] = TriangularFold(self._n_columns, self._fold_rows, self._n_threads)
             self._folds[part.key].add(part.rows_nm, part.y_nt, part.divisor_n)
             log_scale = self._log_scales.get(part.key, 0.0)
             self._log_scales[part.key] = log_scale + float(np.log(part.divisor_n).sum())

@@ -22,7 +22,7 @@ from gapkit.gp.transfer import SUMMARY
 from gapkit.model.kept import KeptRows
 from gapkit.model.known import Known
 from gapkit.model.memory import plan_fit
-from gapkit.model.parallel import ordered_map
+from gapkit.model.parallel import one_blas_thread, ordered_map
 from gapkit.model.terms import isolated_frame
 from gapkit.numerics.factor import jittered_cholesky
 from gapkit.typing import KINDS, FloatArray, IntArray, Kind
@@ -101,7 +101,7 @@ def compress_each(
     def rows_of(frame: Frame) -> FrameRows:
         return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame), plan.block_bytes)
 
-    folds = [DataFold(len(own), plan.fold_rows, n_open) for own in columns]
+    folds = [DataFold(len(own), plan.fold_rows, n_open, plan.n_jobs) for own in columns]
     bar = tqdm(data, desc="fit", unit="frame", disable=None if progress else True)
     for (frame, own), rows in zip(bar, ordered_map(rows_of, structures, plan.n_jobs), strict=True):
         for fold, columns_m in zip(folds, columns, strict=True):
@@ -109,7 +109,8 @@ def compress_each(
             fold.add(frame, part, own.fixed, used(frame), own.open_b)
         if keep is not None:
             keep.take(frame, rows)
-    return [fold.finish() for fold in folds]
+    with one_blas_thread():
+        return [fold.finish() for fold in folds]
 
 
 def isolated_rows(terms: Sequence[SparseTerm], species: Sequence[int], n_open: int = 0) -> CompressedRows:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
-from gapkit.numerics.lapack import geqrt
+from gapkit.numerics.householder import triangulate
 from gapkit.typing import FloatArray
 
 _log = logging.getLogger(__name__)
@@ -16,11 +17,7 @@ _log = logging.getLogger(__name__)
 FOLD_ROWS = 4096
 """Rows that are gathered before they are folded into the factor."""
 
-
-QR_BLOCK = 96
-"""Columns per block of a QR factorisation: a quarter faster than the 32 that LAPACK chooses by itself."""
-
-_MERGE_BLOCK = 32  # the same of rows that are added to a triangle
+_CORNER = 96  # rows and columns of a corner that is looked at for zeros
 
 
 class TriangularFold:
@@ -33,13 +30,15 @@ class TriangularFold:
     ----------
     n_columns
         Columns of the rows, targets included.
+    n_threads
+        Threads that fold; results do not depend on it.
     """
 
-    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS) -> None:
+    def __init__(self, n_columns: int, fold_rows: int = FOLD_ROWS, n_threads: int = 1) -> None:
         self.n_columns, self.n_rows = n_columns, 0
-        self._capacity = n_columns + fold_rows
+        self._capacity, self._n_threads = n_columns + fold_rows, n_threads
         self._work: FloatArray = np.empty((0, n_columns), order="F")
-        self._filled = 0
+        self._filled, self._folded = 0, False  # folded: the first rows are a triangle
 
     def add(self, rows_nm: FloatArray, last_nt: FloatArray, divisor_n: FloatArray) -> None:
         """Take the first and last columns of some rows, (n, M) and (n, T), and what they are divided by, (n,)."""
@@ -65,12 +64,13 @@ class TriangularFold:
         self._work = larger
 
     def _fold(self) -> None:
-        # a full buffer is factorised where it stands
-        whole = self._work if self._filled == len(self._work) else np.array(self._work[: self._filled], order="F")
-        triangle = _triangle_in_place(whole)
-        if whole is not self._work:
-            self._work[: len(triangle)] = triangle
-        self._filled = len(triangle)
+        rows, n = self._work[: self._filled], self.n_columns
+        if self._folded:
+            triangulate(rows[:n], lambda _: rows[n:], self._n_threads)
+        else:
+            triangulate(rows, lambda end: rows[end:], self._n_threads)
+        _cleaned(rows[:n])
+        self._filled, self._folded = n, True
 
     def factor(self) -> FloatArray:
         """The factor, at most n_columns rows; its rows are the rows themselves while there are few."""
@@ -79,17 +79,15 @@ class TriangularFold:
         return np.array(self._work[: self._filled], order="F")
 
 
-def qr_triangle(rows_nm: FloatArray, overwrite: bool = False) -> FloatArray:
-    """R of the QR factorisation, shape (min(n, m), m), with a non-negative diagonal.
-
-    With `overwrite`, Fortran-ordered rows are destroyed, and the result is a part of their memory.
-    """
-    return _triangle_in_place(rows_nm if overwrite else np.array(rows_nm, order="F"))
+def qr_triangle(rows_nm: FloatArray) -> FloatArray:
+    """R of the QR factorisation, shape (min(n, m), m), with a non-negative diagonal."""
+    return _triangle_in_place(np.array(rows_nm, order="F"))
 
 
 def _triangle_in_place(work: FloatArray) -> FloatArray:
     """R of a Fortran-ordered matrix, which is destroyed; the result is a part of its memory."""
-    return _cleaned(geqrt(work, min(QR_BLOCK, *work.shape))[: min(work.shape)])
+    triangulate(work, lambda end: work[end:])
+    return _cleaned(work[: min(work.shape)])
 
 
 def _cleaned(triangle: FloatArray) -> FloatArray:
@@ -104,32 +102,32 @@ def merged_triangle(triangle_mm: FloatArray, parts: Sequence[FloatArray]) -> Flo
     """R of a triangle with rows below it, shape (M, M); all are Fortran-ordered, and destroyed.
 
     Parts that are triangles themselves, as `TriangularFold` makes of many rows, cost 2/3 M³ operations each, a third of
-    what they do in one stack (LAPACK's tpqrt).
+    what other rows do. They come last: among the others are those of isolated atoms, by far the largest, in whose
+    rounding a small model that was folded before loses two digits.
     """
-    loose = []
-    for part in parts:
-        if _is_triangle(part):
-            triangle_mm = _with_rows(triangle_mm, part, len(part))
-        else:
-            loose.append(part)
+    triangles = [part for part in parts if _is_triangle(part)]
+    loose = [part for part in parts if not _is_triangle(part)]
     if loose:
-        triangle_mm = _with_rows(triangle_mm, np.asfortranarray(np.concatenate(loose)), 0)
+        rows_nm = np.concatenate(loose)
+        largest_first = np.argsort(-np.abs(rows_nm).max(axis=1), kind="stable")
+        rows_nm = np.asfortranarray(rows_nm[largest_first])
+        triangulate(triangle_mm, lambda _: rows_nm)
+    for part in triangles:
+        triangulate(triangle_mm, partial(_until, part))
     return _cleaned(triangle_mm)
 
 
-def _with_rows(triangle_mm: FloatArray, rows_nm: FloatArray, triangular: int) -> FloatArray:
-    """R of a triangle and rows, the last `triangular` of which are a triangle."""
-    block = min(_MERGE_BLOCK, len(triangle_mm))
-    merged: FloatArray = lapack.dtpqrt(triangular, block, triangle_mm, rows_nm, overwrite_a=1, overwrite_b=1)[0]
-    return merged
+def _until(triangle_nm: FloatArray, end: int) -> FloatArray:
+    """Rows of a triangle that have something in the first columns."""
+    return triangle_nm[:end]
 
 
 def _is_triangle(rows_nm: FloatArray) -> bool:
-    """Whether there are rows, and nothing but zeros below the diagonal."""
+    """Whether there are several rows, and nothing but zeros below the diagonal."""
     n, m = rows_nm.shape
-    corners = (slice(a, a + QR_BLOCK) for a in range(0, n, QR_BLOCK))
+    corners = (slice(a, a + _CORNER) for a in range(0, n, _CORNER))
     below = (rows_nm[c.stop :, c].any() or np.tril(rows_nm[c, c], -1).any() for c in corners)
-    return 0 < n <= m and not any(below)
+    return 1 < n <= m and not any(below)
 
 
 def jittered_cholesky(k_mm: FloatArray) -> tuple[FloatArray, float]:

@@ -19,22 +19,26 @@ from gapkit.typing import FloatArray
 _ARGUMENTS = ("int", "int", "int", "d", "int", "d", "int", "d", "int")  # m, n, nb, a, lda, t, ldt, work, info
 
 
-def geqrt(work: FloatArray, block: int) -> FloatArray:
-    """Householder QR of a Fortran-ordered matrix, which is destroyed; R is the upper triangle of the result."""
+def geqrt(work: FloatArray, block: int) -> tuple[FloatArray, FloatArray]:
+    """Householder QR, 1 - V T Vᵀ, of a Fortran-ordered matrix, which is destroyed.
+
+    Returns R, with V below it in the memory of the matrix, and T, of which each `block` of columns has its own.
+    """
     routine = _pointer()
     if routine is None:
-        return np.asarray(lapack.dgeqrt(block, work, overwrite_a=1)[0])
+        work[...], t, info = lapack.dgeqrt(block, work)
+        return work, t
     if not (work.flags.f_contiguous and work.flags.writeable and work.dtype == np.float64):
         raise ValueError("the matrix must be float64, Fortran-ordered and writable")
     m, n = work.shape
-    t, scratch = np.empty((min(m, n), block)), np.empty((n, block))
+    t, scratch = np.zeros((block, min(m, n)), order="F"), np.empty((n, block))
     sizes = [ctypes.byref(ctypes.c_int(size)) for size in (m, n, block, max(1, m), block)]
     a, t_data, data = (ctypes.c_void_p(x.ctypes.data) for x in (work, t, scratch))
     info = ctypes.c_int()
     routine(*sizes[:3], a, sizes[3], t_data, sizes[4], data, ctypes.byref(info))
     if info.value:
         raise np.linalg.LinAlgError(f"dgeqrt refuses its argument {-info.value}")
-    return work
+    return work, t
 
 
 @functools.cache

@@ -21,11 +21,15 @@ def fresh() -> None:
 @pytest.mark.parametrize("block", [1, 32])
 def test_factor_is_that_of_scipy(rng: np.random.Generator, shape: tuple[int, int], block: int) -> None:
     a, block = np.asfortranarray(rng.normal(size=shape)), min(block, *shape)
-    expected = lapack.dgeqrt(block, a)[0]
+    expected, t, _ = lapack.dgeqrt(block, a)
     assert module._pointer() is not None
-    found = geqrt(a, block)
-    assert np.shares_memory(found, a)
+    found, t_found = geqrt(a, block)
+    assert found is a
     assert np.array_equal(found, expected)
+    assert t_found.shape == t.shape
+    for start in range(0, t.shape[1], block):  # below the diagonal LAPACK says nothing
+        own = slice(start, start + block)
+        assert np.array_equal(np.triu(t_found[:, own]), np.triu(t[:, own]))
 
 
 def test_other_threads_go_on(rng: np.random.Generator) -> None:
@@ -40,10 +44,13 @@ def test_scipy_is_called_where_the_routine_is_not_as_known(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, capsules: dict[str, object]
 ) -> None:
     a = np.asfortranarray(rng.normal(size=(20, 5)))
-    expected = lapack.dgeqrt(5, a)[0]
+    expected, t, _ = lapack.dgeqrt(5, a)
     monkeypatch.setattr(module, "cython_lapack", type("other", (), {"__pyx_capi__": capsules}))
     assert module._pointer() is None
-    assert np.array_equal(geqrt(a, 5), expected)
+    found, t_found = geqrt(a, 5)
+    assert found is a
+    assert np.array_equal(found, expected)
+    assert np.array_equal(t_found, t)
 
 
 @pytest.mark.parametrize("a", [np.ones((4, 3)), np.ones((4, 3), np.float32, order="F")])
