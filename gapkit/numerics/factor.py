@@ -92,9 +92,10 @@ def _triangle_in_place(work: FloatArray) -> FloatArray:
 
 def _cleaned(triangle: FloatArray) -> FloatArray:
     """The same with zeros below the diagonal and nothing negative on it."""
-    for column in range(triangle.shape[1]):
+    sign_n = np.where(np.diagonal(triangle) < 0.0, -1.0, 1.0)
+    for column in range(triangle.shape[1]):  # which stand together in memory
+        triangle[: column + 1, column] *= sign_n[: column + 1]
         triangle[column + 1 :, column] = 0.0
-    triangle[np.diagonal(triangle) < 0.0] *= -1.0
     return triangle
 
 
