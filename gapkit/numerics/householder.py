@@ -25,9 +25,9 @@ def triangulate(top_nm: FloatArray, below: Callable[[int], FloatArray], n_thread
     Parameters
     ----------
     top_nm
-        The first rows, Fortran-ordered, shape (n, m): all that will hold R, n = m or that of all rows.
+        The first rows, Fortran-ordered, shape (n, m): those of a triangle (n = m), or all rows there are.
     below
-        below(b): the rows, first ones up to b left out, that have anything but zeros in the first b columns.
+        below(b): all rows with anything but zeros in the first b columns, but for the first b rows of `top_nm`.
     n_threads
         Threads that update columns.
     """

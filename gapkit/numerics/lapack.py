@@ -26,7 +26,7 @@ def geqrt(work: FloatArray, block: int) -> tuple[FloatArray, FloatArray]:
     """
     routine = _pointer()
     if routine is None:
-        work[...], t, info = lapack.dgeqrt(block, work)
+        work[...], t, _ = lapack.dgeqrt(block, work)
         return work, t
     if not (work.flags.f_contiguous and work.flags.writeable and work.dtype == np.float64):
         raise ValueError("the matrix must be float64, Fortran-ordered and writable")

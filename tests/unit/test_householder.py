@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -67,16 +68,29 @@ def test_triangles_and_rows_are_merged(rng: np.random.Generator, loose: int) -> 
 
 
 def test_rows_that_are_zero_are_not_read(rng: np.random.Generator) -> None:
-    """Only the first rows of a triangle have anything in the first columns: the others may hold anything."""
+    """Only the first rows of a triangle have anything in the first columns."""
     seen: list[int] = []
-    rows = np.asfortranarray(np.triu(rng.normal(size=(500, 500))))
+    rows, triangle = (np.asfortranarray(np.triu(rng.normal(size=(500, 500)))) + 30.0 * np.eye(500) for _ in range(2))
+    expected = reference(np.concatenate([triangle, rows]))
 
     def first(count: int) -> np.ndarray:
         seen.append(count)
         return rows[:count]
 
-    triangulate(np.asfortranarray(np.triu(rng.normal(size=(500, 500)))), first)
+    triangulate(triangle, first)
     assert seen == [128, 256, 384, 500]
+    assert _positive(triangle) == pytest.approx(expected, rel=1e-10, abs=1e-11)
+
+
+def test_rows_are_copied_once_when_they_are_merged(rng: np.random.Generator) -> None:
+    """Those of many groups take more memory than the triangle."""
+    loose = [np.asfortranarray(rng.normal(size=(950, 1000))) for _ in range(6)]
+    triangle = np.asfortranarray(np.triu(rng.normal(size=(1000, 1000))))
+    tracemalloc.start()
+    merged_triangle(triangle, loose)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.6 * sum(part.nbytes for part in loose)  # the rest: a block of columns, and changes of a chunk
 
 
 def test_results_do_not_depend_on_the_threads(rng: np.random.Generator) -> None:
