@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,6 +102,28 @@ class Pairs:
     def virial(self, gradient_pc: FloatArray) -> FloatArray:
         """Strain derivative dE/dε = Σ_p r_p ⊗ dE/dr_p, shape (3, 3), eV."""
         return self.r_pc.T @ gradient_pc
+
+
+def side_by_side(parts: Sequence[Pairs]) -> Pairs:
+    """The pairs of several structures as those of one, whose atoms are counted on from structure to structure."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def joined(name: str, by: str = "") -> IntArray:
+        arrays = [getattr(part, name) for part in parts]
+        if not by:
+            return np.concatenate(arrays)
+        ends = np.cumsum([0, *(len(getattr(part, by)) for part in parts[:-1])])
+        return np.concatenate([array + end for array, end in zip(arrays, ends, strict=True)])
+
+    return Pairs(
+        joined("numbers_e"),
+        joined("centres_e", by="numbers_e"),
+        joined("e_p", by="centres_e"),
+        joined("j_p", by="numbers_e"),
+        np.concatenate([part.r_pc for part in parts]),
+        joined("origin_p", by="origin_p"),
+    )
 
 
 class NeighbourList:

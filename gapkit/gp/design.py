@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gapkit.atoms.neighbours import Pairs
+from gapkit.atoms.neighbours import Pairs, side_by_side
 from gapkit.descriptors.base import Jacobian, sites_of
 from gapkit.gp.moved import joined, of_cell, of_neighbours, of_sites, share_of_distinct, stacked
 from gapkit.gp.term import SparseTerm
@@ -32,7 +32,7 @@ from gapkit.kernels.base import Kernel
 from gapkit.typing import FloatArray, IntArray, Kind
 from gapkit.units import to_voigt
 
-BLOCK_BYTES = 8e6
+BLOCK_BYTES = 16e6
 """Derivative rows of one block of centres are kept below this: more calls of numpy cost more than the cache saves."""
 
 _WORTH_MERGING = 0.8  # share of rows that is left; above it, adding rows costs more than multiplying them
@@ -66,38 +66,50 @@ class FrameRows:
 def frame_rows(
     terms: Sequence[SparseTerm], pairs: Pairs, kinds: Collection[Kind], block_bytes: float = BLOCK_BYTES
 ) -> FrameRows:
-    """Rows of one structure for all terms.
+    """Rows of one structure for all terms; see `rows_of_each`."""
+    return rows_of_each(terms, [pairs], kinds, block_bytes)[0]
+
+
+def rows_of_each(
+    terms: Sequence[SparseTerm], parts: Sequence[Pairs], kinds: Collection[Kind], block_bytes: float = BLOCK_BYTES
+) -> list[FrameRows]:
+    """Rows of several structures for all terms: together, which saves small ones most of their steps.
 
     Parameters
     ----------
     terms
         The terms, whose columns stand side by side. Neighbours with the same points, and other kernels, share the work.
-    pairs
-        All pairs of the structure.
+    parts
+        All pairs of each structure.
     kinds
         Which of energy, forces and stress are needed; the energy row is always there.
     block_bytes
         Bytes of the derivative rows that are in memory at once.
     """
     derivatives = "forces" in kinds or "stress" in kinds
-    n_atoms, width = len(pairs.numbers_e), sum(t.n_columns for t in terms)
-    energy_m = np.zeros(width)
-    # target t < N: minus the forces on atom t; N, N+1, N+2: rows of the virial tensor
-    n_targets = n_atoms + (3 if "stress" in kinds else 0)
+    edges = np.cumsum([0, *(len(part.numbers_e) for part in parts)])
+    n_atoms, width = int(edges[-1]), sum(t.n_columns for t in terms)
+    energy_fm = np.zeros((len(parts), width))
+    # target t < N: minus the forces on atom t; N, N+1, N+2: rows of the virial tensor of the first structure; …
+    n_targets = n_atoms + (3 * len(parts) if "stress" in kinds else 0)
     moved = np.zeros((n_targets, 3, width)) if derivatives else None
-    pairs = pairs.grouped()
+    pairs, structure_e = side_by_side(parts).grouped(), np.repeat(np.arange(len(parts)), np.diff(edges))
     done = 0
     for family in families(terms):
-        edges = [done + k * family[0].n_columns for k in range(len(family) + 1)]
-        columns, done = [slice(a, b) for a, b in pairwise(edges)], edges[-1]
+        cuts = [done + k * family[0].n_columns for k in range(len(family) + 1)]
+        columns, done = [slice(a, b) for a, b in pairwise(cuts)], cuts[-1]
         size = _block_size(family[0], pairs, block_bytes)
         own = [] if moved is None else [moved[:, :, here] for here in columns]
-        _family_rows(family, pairs, size, [energy_m[here] for here in columns], own)
+        _family_rows(family, pairs, structure_e, size, [energy_fm[:, here] for here in columns], own)
     if moved is None:
-        return FrameRows(energy_m, None, None)
-    virial = to_voigt(moved[n_atoms:].transpose(2, 0, 1)).T if "stress" in kinds else None
-    forces = np.negative(moved[:n_atoms], out=moved[:n_atoms]).reshape(3 * n_atoms, width)
-    return FrameRows(energy_m, forces, virial)
+        return [FrameRows(energy_m, None, None) for energy_m in energy_fm]
+    forces = np.negative(moved[:n_atoms], out=moved[:n_atoms])
+    made = []
+    for f, (first, last) in enumerate(pairwise(edges)):
+        strained = moved[n_atoms + 3 * f : n_atoms + 3 * f + 3]
+        virial = to_voigt(strained.transpose(2, 0, 1)).T if "stress" in kinds else None
+        made.append(FrameRows(energy_fm[f], forces[first:last].reshape(-1, width), virial))
+    return made
 
 
 def families(terms: Sequence[SparseTerm]) -> list[list[SparseTerm]]:
@@ -114,20 +126,30 @@ def families(terms: Sequence[SparseTerm]) -> list[list[SparseTerm]]:
 def _family_rows(
     family: Sequence[SparseTerm],
     pairs: Pairs,
+    structure_e: IntArray,
     size: int,
-    energy_km: Sequence[FloatArray],
+    energy_kfm: Sequence[FloatArray],
     moved_ktcm: Sequence[FloatArray],
 ) -> None:
     """Add the rows of terms with the same points, in blocks of `size` centres; without `moved_ktcm` no derivatives."""
     for channel, block, sites in family[0].blocks(pairs, size):
         here, points = family[0].seen[channel]
         weight_s, parts = sites.weight_s, []
-        for term, energy_m in zip(family, energy_km, strict=True):
+        share_fs = _shares(structure_e[sites.centre_s], len(energy_kfm[0]), weight_s)
+        for term, energy_fm in zip(family, energy_kfm, strict=True):
             k_sm, slopes_sm = term.kernel.values_and_slopes(sites.x_sd, points.x_md)
-            energy_m[here] += k_sm.sum(axis=0) if weight_s is None else weight_s @ k_sm
+            energy_fm[:, here] += share_fs @ k_sm
             parts.append(_Part(term.kernel, k_sm, slopes_sm if weight_s is None else slopes_sm * weight_s[:, None]))
         if moved_ktcm and len(block.e_p):
-            _Design(sites.jacobian(), parts).add_to([moved_tcm[:, :, here] for moved_tcm in moved_ktcm], block)
+            design = _Design(sites.jacobian(), parts)
+            design.add_to([moved_tcm[:, :, here] for moved_tcm in moved_ktcm], block, structure_e)
+
+
+def _shares(structure_s: IntArray, n_structures: int, weight_s: FloatArray | None) -> FloatArray:
+    """How much each site counts in the energy of each structure, shape (F, S)."""
+    share_fs = np.zeros((n_structures, len(structure_s)))
+    share_fs[structure_s, np.arange(len(structure_s))] = 1.0 if weight_s is None else weight_s
+    return share_fs
 
 
 def _block_size(term: SparseTerm, pairs: Pairs, block_bytes: float) -> int:
@@ -153,15 +175,14 @@ class _Design:
     def __init__(self, jacobian: Jacobian, parts: Sequence[_Part]) -> None:
         self._jacobian, self._parts = jacobian, parts
 
-    def add_to(self, moved_ktcm: Sequence[FloatArray], pairs: Pairs) -> None:
+    def add_to(self, moved_ktcm: Sequence[FloatArray], pairs: Pairs, structure_e: IntArray) -> None:
         """Add the derivative of each energy by every target t; in small cells, rows are added before they are met."""
         rows_qcx = stacked(self._jacobian)
         virial = len(moved_ktcm[0]) > len(pairs.numbers_e)
-        sums = (of_sites, of_cell) if virial else (of_sites,)
-        parts = [
-            of_neighbours(self._jacobian, rows_qcx, pairs),
-            joined(*(of(self._jacobian, rows_qcx, pairs) for of in sums)),
-        ]
+        centres = of_sites(self._jacobian, rows_qcx, pairs)
+        if virial:
+            centres = joined(centres, of_cell(self._jacobian, rows_qcx, pairs, structure_e))
+        parts = [of_neighbours(self._jacobian, rows_qcx, pairs), centres]
         if share_of_distinct(*parts) < _WORTH_MERGING:
             parts = [joined(*parts).merged()]
         for part in parts:

@@ -1,7 +1,7 @@
 """Derivative rows of sites, sorted by what they move: an atom, or a row of the virial tensor.
 
-Target t < N is atom t, with ∂/∂x_t; targets N, N+1, N+2 are the rows of the virial, r ⊗ ∂/∂r. Each pair moves its
-neighbour and, with the opposite sign, its centre.
+Target t < N is atom t, with ∂/∂x_t; targets N, N+1, N+2 are the rows of the virial, r ⊗ ∂/∂r, of the first structure,
+the next three those of the second, …. Each pair moves its neighbour and, with the opposite sign, its centre.
 """
 
 from __future__ import annotations
@@ -76,11 +76,12 @@ def of_sites(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs) -> MovedRow
     return MovedRows(-sums_of_runs(rows_qcx, starts), site_s, pairs.i_p[jacobian.pair_q[starts]])
 
 
-def of_cell(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs) -> MovedRows:
-    """The rows of each site that strain its cell."""
+def of_cell(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs, structure_e: IntArray) -> MovedRows:
+    """The rows of each site that strain its cell, that of the structure which each atom belongs to."""
     strained, site_s = strains(jacobian, rows_qcx, pairs)
-    n = len(pairs.numbers_e)
-    return joined(*(MovedRows(strained[:, a], site_s, np.full_like(site_s, n + a)) for a in range(3)))
+    starts, _ = _site_starts(jacobian)
+    target_s = len(pairs.numbers_e) + 3 * structure_e[pairs.i_p[jacobian.pair_q[starts]]]
+    return joined(*(MovedRows(strained[:, a], site_s, target_s + a) for a in range(3)))
 
 
 def strains(jacobian: Jacobian, rows_qcx: FloatArray, pairs: Pairs) -> tuple[FloatArray, IntArray]:

@@ -15,14 +15,15 @@ from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.isolated import is_isolated
 from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import CompressedRows, DataFold, RowKey, labelled
-from gapkit.gp.design import FrameRows, frame_rows
+from gapkit.gp.design import frame_rows
 from gapkit.gp.noise import Noise, own_sigma
 from gapkit.gp.term import SparseTerm
 from gapkit.gp.transfer import SUMMARY
 from gapkit.model.kept import KeptRows
 from gapkit.model.known import Known
 from gapkit.model.memory import plan_fit
-from gapkit.model.parallel import one_blas_thread, ordered_map
+from gapkit.model.parallel import one_blas_thread
+from gapkit.model.rows import rows_of_all
 from gapkit.model.terms import isolated_frame
 from gapkit.numerics.factor import jittered_cholesky
 from gapkit.typing import KINDS, FloatArray, IntArray, Kind
@@ -79,7 +80,6 @@ def compress_each(
         Whether a terminal sees a progress bar.
     """
     m, total = sum(term.n_columns for term in terms), sum(map(len, columns))
-    reach = max(term.descriptor.reach for term in terms)
     _log.info("fit: %d frames, %d atoms, %d sparse points", len(frames), sum(f.n_atoms for f in frames), m)
 
     def used(frame: Frame) -> set[Kind]:
@@ -94,19 +94,18 @@ def compress_each(
         what = "No label is left to fit: Noise has None for every kind of label in the frames"
         raise ConfigError(what, fix="give a σ for one of them")
     structures = [frame for frame, _ in data]
+    kinds_of = [used(frame) for frame in structures]
     n_open = len(data[0][1].open_b)
-    plan = plan_fit(structures, [used(f) for f in structures], max(m, total) + n_open, n_jobs, max_memory)
-    _log.info("about %.2f GB of memory beside the structures, %d threads", plan.n_bytes / 1e9, plan.n_jobs)
+    plan = plan_fit(structures, kinds_of, max(m, total) + n_open, n_jobs, max_memory)
+    _log.info("about %.2f GB of memory beside the structures, %d threads", plan.n_bytes / 1e9, plan.work.n_jobs)
 
-    def rows_of(frame: Frame) -> FrameRows:
-        return frame_rows(terms, NeighbourList(reach).pairs(frame), used(frame), plan.block_bytes)
-
-    folds = [DataFold(len(own), plan.fold_rows, n_open, plan.n_jobs) for own in columns]
+    folds = [DataFold(len(own), plan.fold_rows, n_open, plan.work.n_jobs) for own in columns]
     bar = tqdm(data, desc="fit", unit="frame", disable=None if progress else True)
-    for (frame, own), rows in zip(bar, ordered_map(rows_of, structures, plan.n_jobs), strict=True):
+    each = rows_of_all(terms, structures, kinds_of, plan.work)
+    for (frame, own), own_kinds, rows in zip(bar, kinds_of, each, strict=True):
         for fold, columns_m in zip(folds, columns, strict=True):
             part = rows if len(columns_m) == m else rows.some(columns_m)
-            fold.add(frame, part, own.fixed, used(frame), own.open_b)
+            fold.add(frame, part, own.fixed, own_kinds, own.open_b)
         if keep is not None:
             keep.take(frame, rows)
     with one_blas_thread():

@@ -10,13 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from gapkit.atoms.frame import Frame
-from gapkit.atoms.neighbours import NeighbourList
 from gapkit.errors import ConfigError, DataError
 from gapkit.gp.compress import observations
-from gapkit.gp.design import FrameRows, frame_rows
 from gapkit.model.known import total
 from gapkit.model.memory import plan_rows
-from gapkit.model.parallel import ordered_map
+from gapkit.model.rows import rows_of_all
 from gapkit.model.schema import columns_of, known_physics_of
 from gapkit.model.state import ModelState
 from gapkit.typing import KINDS, FloatArray, Kind
@@ -107,16 +105,13 @@ def held_out(state: ModelState, frames: Sequence[Frame], n_jobs: int, ceiling: f
     if not data:
         raise DataError("No frame has a label that counts", fix="give frames with energies, forces or stresses")
     counts = {kind: sum(_count(frame, kind) for frame in data) for kind in KINDS}
-    jobs, block = plan_rows(data, sum(counts.values()), m, n_jobs, ceiling)
+    work = plan_rows(data, sum(counts.values()), m, n_jobs, ceiling)
     rows = {kind: np.empty((n, m)) for kind, n in counts.items() if n}
     target = {kind: np.empty(len(own)) for kind, own in rows.items()}
     done = dict.fromkeys(rows, 0)
 
-    def rows_of(frame: Frame) -> FrameRows:
-        return frame_rows(state.terms, NeighbourList(state.reach).pairs(frame), frame.kinds, block)
-
-    bar = tqdm(data, desc="held out", unit="frame", disable=None)
-    for frame, found in zip(bar, ordered_map(rows_of, data, jobs), strict=True):
+    each = rows_of_all(state.terms, data, [frame.kinds for frame in data], work)
+    for frame, found in zip(tqdm(data, desc="held out", unit="frame", disable=None), each, strict=True):
         known = total(state.baselines, state.e0, frame, frame.kinds)  # here, as calculators do not share threads
         for part in observations(frame, found, known, frame.kinds):
             kind = part.key.kind

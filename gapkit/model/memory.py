@@ -13,6 +13,7 @@ from gapkit.errors import ConfigError
 from gapkit.gp.design import BLOCK_BYTES
 from gapkit.gp.term import BLOCK, SparseTerm
 from gapkit.model.parallel import n_threads
+from gapkit.model.rows import TOGETHER, Work, rows_of
 from gapkit.numerics.factor import FOLD_ROWS
 from gapkit.numerics.select import POOL_BYTES
 from gapkit.typing import Kind
@@ -25,6 +26,7 @@ _PAIR_BYTES = 250  # of a neighbour pair: list, copies sorted by centre, gradien
 _WORK_BYTES = 3200  # of a neighbour pair while its block is evaluated
 _IN_FLIGHT = 3  # structures per thread: in work, and done but not yet folded
 _BLOCKS = 4  # what a thread holds of a block, in units of its derivative rows
+_SHARE = 0.25  # of a ceiling that blocks may take, and small structures that are done together
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,13 @@ class FitPlan:
         Estimated peak of all arrays, without the structures.
     fold_rows
         Rows gathered before they are folded.
-    block_bytes
-        Bytes of the derivative rows of one block.
-    n_jobs
-        Threads that may work at once.
+    work
+        How rows are made.
     """
 
     n_bytes: float
     fold_rows: int
-    block_bytes: float
-    n_jobs: int
+    work: Work
 
 
 def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_jobs: int, ceiling: float) -> FitPlan:
@@ -67,15 +66,15 @@ def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_j
         for kind in kinds:
             rows[frame.group, kind] += {"energy": 1, "forces": 3 * frame.n_atoms, "stress": 6}[kind]
     row = 8.0 * (m + 1)
-    one_frame = row * max(3 * f.n_atoms + 9 for f in frames)
+    largest = max(map(rows_of, frames))
     factors = row * sum(min(n, m + 1) for n in rows.values())
     solving = 2 * factors + 3 * row * m
 
     def plan(fold: int, jobs: int) -> FitPlan:
         gathered = [row * min(n, m + 1 + fold) for n in rows.values()]
         folding = sum(gathered) + 2 * max(gathered)  # one of them may be growing, or be factorised in a copy
-        block, working = _working(one_frame, jobs, ceiling)
-        return FitPlan(max(solving, folding + row * m + working), fold, block, jobs)
+        work, working = _working(row, largest, jobs, ceiling)
+        return FitPlan(max(solving, folding + row * m + working), fold, work)
 
     for jobs in range(n_threads(n_jobs), 0, -1):
         for fold in _FOLDS:
@@ -90,20 +89,20 @@ def plan_fit(frames: Sequence[Frame], kinds_of: Sequence[set[Kind]], m: int, n_j
     )
 
 
-def _working(one_frame: float, jobs: int, ceiling: float) -> tuple[float, float]:
-    """Bytes of the derivative rows of a block, and all that the threads hold where a frame has `one_frame` of rows."""
-    block = min(BLOCK_BYTES, 0.25 * ceiling / (_BLOCKS * jobs))
-    return block, jobs * (_IN_FLIGHT * one_frame + _BLOCKS * block)
+def _working(row: float, largest: int, jobs: int, ceiling: float) -> tuple[Work, float]:
+    """How threads make rows of so many bytes, where a structure has up to `largest`, and the bytes that they hold."""
+    block = min(BLOCK_BYTES, _SHARE * ceiling / (_BLOCKS * jobs))
+    together = int(min(TOGETHER, _SHARE * ceiling / (row * _IN_FLIGHT * jobs)))
+    return Work(jobs, block, together), jobs * (_IN_FLIGHT * row * max(largest, together) + _BLOCKS * block)
 
 
-def plan_rows(frames: Sequence[Frame], n_rows: int, m: int, n_jobs: int, ceiling: float) -> tuple[int, float]:
-    """Threads, and bytes of a block, to make n rows of M sparse points that are all kept; ConfigError as `plan_fit`."""
-    row = 8.0 * (m + 1)
-    one_frame = row * max(3 * f.n_atoms + 9 for f in frames)
+def plan_rows(frames: Sequence[Frame], n_rows: int, m: int, n_jobs: int, ceiling: float) -> Work:
+    """How to make n rows of M sparse points that are all kept; ConfigError as `plan_fit`."""
+    row, largest = 8.0 * (m + 1), max(map(rows_of, frames))
     for jobs in range(n_threads(n_jobs), 0, -1):
-        block, working = _working(one_frame, jobs, ceiling)
+        work, working = _working(row, largest, jobs, ceiling)
         if row * n_rows + working <= ceiling:
-            return jobs, block
+            return work
     raise ConfigError(
         f"max_memory is {ceiling / 1e9:.3g} GB, but {n_rows} rows of {m} sparse points need "
         f"{(row * n_rows + working) / 1e9:.3g} GB",

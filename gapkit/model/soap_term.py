@@ -22,6 +22,7 @@ from gapkit.errors import ConfigError, DataError, nearest
 from gapkit.gp.term import Channel, SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.kernels.polynomial import DotProduct
+from gapkit.model.parallel import ordered_map
 from gapkit.model.sparse import choose_environments, shares
 from gapkit.model.terms import Arrays, Json, first_delta, isolated_frame, require_species, species_of
 from gapkit.numerics.select import POOL_BYTES
@@ -125,7 +126,7 @@ class SoapTerm(Parametric):
         if isinstance(descriptor, Soap) and descriptor.alchemical:
             points: Mapping[Channel, Points] = descriptor.shared_points(x)
         else:
-            points = {c: descriptor.points(x_mf) for c, x_mf in x.items()}
+            points = dict(zip(x, ordered_map(descriptor.points, list(x.values()), n_jobs), strict=True))
         origins = {c: own.origins(len(isolated[c])) for c, own in chosen.items()}
         return SparseTerm(name, descriptor, kernel, delta, points, origins)
 

@@ -62,7 +62,7 @@ def test_uncertainty_grows_away_from_the_data(silicon_sum: Fitted) -> None:
 
 
 def test_block_sizes_change_nothing(silicon_sum: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Centres of a prediction and of a covariance, bytes of a block of training rows, rows of a fold."""
+    """Centres of a prediction and of a covariance, bytes of training rows, structures together, rows of a fold."""
     others = list(zoo(["Si"], seed=7).values())
     before = [silicon_sum.model.predict(atoms, EVERYTHING) for atoms in others]
     monkeypatch.setattr("gapkit.model.memory.BLOCK", 3)
@@ -71,6 +71,7 @@ def test_block_sizes_change_nothing(silicon_sum: Fitted, monkeypatch: pytest.Mon
     monkeypatch.setattr("gapkit.gp.covariance._BYTES", 2e4)
     monkeypatch.setattr("gapkit.model.memory._FOLDS", (7,))
     monkeypatch.setattr("gapkit.model.memory.BLOCK_BYTES", 2e4)
+    monkeypatch.setattr("gapkit.model.memory.TOGETHER", 1)
     again = clone(silicon_sum.model).fit(silicon_sum.frames, rng=0)
     same_evidence(again, silicon_sum.model, "block size changes the evidence")
     for atoms, p in zip(others, before, strict=True):
