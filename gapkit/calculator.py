@@ -87,7 +87,17 @@ class GAPCalculator(Calculator):
         self.std = _names(std) or (USUAL if self.to_atoms else frozenset())
         self.sampler: Callable[[Atoms], FloatArray | None] | None = None
         self.prediction: Prediction | None = None
-        self._neighbours = NeighbourList(model.cutoff, skin)
+        self._skin = skin
+        self._follow()
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation: everything, if the model has learned meanwhile."""
+        return super().check_state(atoms, tol) if self._state is self.model.state_ else list(all_changes)
+
+    def _follow(self) -> None:
+        """Take the cutoff of the model as it is now."""
+        self._neighbours = NeighbourList(self.model.cutoff, self._skin)
+        self._state = self.model.state_
 
     def calculate(
         self,
@@ -98,6 +108,8 @@ class GAPCalculator(Calculator):
         """Fill `results` and `prediction`; called by ASE."""
         super().calculate(atoms, list(properties), list(system_changes))
         self.prediction = None
+        if self._state is not self.model.state_:
+            self._follow()
         current = self.atoms
         if current is None:
             raise DataError("calculate was called without a structure", fix="give atoms")

@@ -55,6 +55,10 @@ class ConfigError(GapkitError, ValueError):
     """A setting that is unknown or outside its range."""
 
 
+class NothingInReach(ConfigError):
+    """No atoms are within the cutoff of a term."""
+
+
 class ModelFileError(GapkitError, OSError):
     """A model file that is missing, damaged, truncated or too new."""
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.geometry import complete_cell
 
 from gapkit.errors import DataError, SpeciesError
 from gapkit.typing import KINDS, BoolArray, FloatArray, IntArray, Kind
@@ -90,6 +91,11 @@ class Frame:
         return float(abs(np.linalg.det(self.cell_cc)))
 
     @property
+    def box_cc(self) -> FloatArray:
+        """The cell, with unit vectors across the others in directions that are not periodic; shape (3, 3), Å."""
+        return np.asarray(complete_cell(np.where(self.pbc_c[:, None], self.cell_cc, 0.0)), dtype=float)
+
+    @property
     def hash(self) -> int:
         """64 bits of the structure and its labels, by which a model knows its training frames again."""
         digest = hashlib.sha256()
@@ -154,11 +160,21 @@ class Frame:
             what = f"Two atoms are on one spot (closer than {COINCIDENT} Å, periodic images included)"
             raise DataError(what, where=self._at(np.array(pair)), fix="remove one of them, or correct cell and pbc")
 
+    def _without_masked(self) -> None:
+        """Forces that are missing (NaN) where the mask leaves them out become 0, which nothing looks at."""
+        if self.forces_ec is None or self.force_mask_e is None or np.shape(self.force_mask_e) != (self.n_atoms,):
+            return
+        if np.shape(self.forces_ec) == (self.n_atoms, 3) and np.asarray(self.forces_ec).dtype.kind == "f":
+            missing = ~np.isfinite(self.forces_ec) & ~np.asarray(self.force_mask_e, dtype=bool)[:, None]
+            object.__setattr__(self, "forces_ec", np.where(missing, 0.0, self.forces_ec))
+
     def _check_labels(self) -> None:
         if self.stress_v is not None and not self.pbc_c.all():
             fix = "delete the stress or virial of this frame, or set atoms.pbc = True if it is a crystal"
             what = "A stress needs three periodic directions, and this structure is a molecule, wire or slab"
             raise DataError(what, where=self.where, fix=fix)
+        self._without_masked()
+        object.__setattr__(self, "group", self.group or "default")  # the empty name is that of rows of isolated atoms
         for name, shape in {"forces_ec": (self.n_atoms, 3), "stress_v": (6,), "force_sigma_e": (self.n_atoms,)}.items():
             self._own(name, shape, _FIX_LABEL)
         self._own("force_mask_e", (self.n_atoms,), _FIX_LABEL, np.bool_)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import vesin
-from ase.geometry import complete_cell
 
 from gapkit.atoms.frame import Frame
 from gapkit.typing import BoolArray, FloatArray, IntArray
@@ -147,8 +146,7 @@ class NeighbourList:
 
     def pairs(self, frame: Frame) -> Pairs:
         """All pairs closer than r_cut."""
-        box = np.asarray(complete_cell(frame.cell_cc), dtype=float)
-        i_p, j_p, r_pc = self._compute(frame.positions_ec, box, frame.pbc_c)
+        i_p, j_p, r_pc = self._compute(frame.positions_ec, frame.box_cc, frame.pbc_c)
         return Pairs(frame.numbers_e, np.arange(frame.n_atoms), i_p, j_p, r_pc, np.arange(len(i_p)))
 
     def pairs_of_first(

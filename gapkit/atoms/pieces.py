@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-from ase.geometry import complete_cell
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList, Pairs
@@ -51,7 +50,7 @@ def pieces(frame: Frame, r_cut: float, most: float) -> Iterator[Pairs]:
 
 def _scaled(frame: Frame) -> tuple[FloatArray, FloatArray]:
     """A box, and coordinates in units of its vectors, wrapped into it along periodic directions; shape (N, 3)."""
-    box = np.asarray(complete_cell(frame.cell_cc), dtype=float)
+    box = frame.box_cc
     scaled_ec = frame.positions_ec @ np.linalg.inv(box)
     scaled_ec[:, frame.pbc_c] %= 1.0
     return box, scaled_ec

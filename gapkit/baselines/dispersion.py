@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.geometry import complete_cell
 from ase.units import Bohr, Hartree
 
 from gapkit._parameters import Parametric
@@ -132,7 +131,7 @@ def _box(frame: Frame) -> tuple[FloatArray, BoolArray]:
     They are made periodic with as much empty space as its cutoff. Lattice vectors of length 0 would give NaN.
     """
     open_c = ~frame.pbc_c
-    box_cc = np.asarray(complete_cell(np.where(open_c[:, None], 0.0, frame.cell_cc)), dtype=float)
+    box_cc = frame.box_cc
     if open_c.all():
         return box_cc, frame.pbc_c
     box_cc[open_c] *= CUTOFF + 1.0 + np.ptp(frame.positions_ec @ box_cc[open_c].T, axis=0)[:, None]

@@ -140,8 +140,8 @@ def _between(one: Frame, others: Sequence[Frame], i: int, index: IntArray) -> Pa
 
 def _mapped(one: Frame, others: Sequence[Frame]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Displacements by the nearest images at equal scaled coordinates, no rotations, Voigt strains of the cells."""
-    cell_ncc = np.array([_whole(frame) for frame in others])
-    own_cc = _whole(one)
+    cell_ncc = np.array([frame.box_cc for frame in others])
+    own_cc = one.box_cc
     scaled_nec = np.array([frame.positions_ec for frame in others]) @ np.linalg.inv(cell_ncc)
     step_nec = scaled_nec - one.positions_ec @ np.linalg.inv(own_cc)
     step_nec -= np.round(step_nec) * one.pbc_c
@@ -154,14 +154,6 @@ def _mapped(one: Frame, others: Sequence[Frame]) -> tuple[FloatArray, FloatArray
     strain_nv[turned_n] = np.inf
     x_nec = step_nec @ (0.5 * (cell_ncc + own_cc))
     return x_nec, np.broadcast_to(np.eye(3), cell_ncc.shape), strain_nv
-
-
-def _whole(frame: Frame) -> FloatArray:
-    """The cell, with unit vectors across the periodic directions where it has no others."""
-    from ase.geometry import complete_cell
-
-    cell: FloatArray = complete_cell(frame.cell_cc)
-    return cell
 
 
 def _turned(one: Frame, others: Sequence[Frame]) -> tuple[FloatArray, FloatArray, FloatArray]:

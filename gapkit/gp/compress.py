@@ -16,6 +16,8 @@ from gapkit.numerics.factor import FOLD_ROWS, TriangularFold
 from gapkit.typing import FloatArray, Kind
 from gapkit.units import to_voigt
 
+_ZERO = 1e-5  # root mean square of labels, eV/Å of forces
+
 
 class RowKey(NamedTuple):
     """Which rows were folded together.
@@ -70,6 +72,12 @@ class CompressedRows:
             return self
         columns = [self.factor_nm[:, :-1], self.open_nb, self.factor_nm[:, -1] + self.open_nb @ scales_b]
         return replace(self, factor_nm=np.asfortranarray(np.column_stack(columns)), open_nb=None)
+
+
+def vanish(rows: Sequence[CompressedRows]) -> bool:
+    """Whether all these labels are zero but for rounding, as forces are by symmetry: they say nothing of σ."""
+    n_rows = sum(part.n_rows for part in rows)
+    return bool(rows) and sum(float(np.square(part.factor_nm[:, -1]).sum()) for part in rows) < n_rows * _ZERO**2
 
 
 class DataFold:

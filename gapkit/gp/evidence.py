@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gapkit.gp.compress import CompressedRows
+from gapkit.gp.compress import CompressedRows, vanish
 from gapkit.gp.likelihood import Likelihood, Part, best_scales
 from gapkit.gp.noise import Noise
 from gapkit.gp.posterior import in_sigmas, stacked
@@ -31,7 +31,8 @@ def learn_scale(prior_mm: FloatArray, rows: Sequence[CompressedRows], start: Noi
     Soc. B 39, 1 (1977); Bishop, Pattern Recognition and Machine Learning, eqs. 9.63-9.68).
 
     The weights of energies and stresses relative to forces are kept: with few energies and many
-    forces the evidence would give energies away, where held-out errors do not.
+    forces the evidence would give energies away, where held-out errors do not. Forces that are all zero, by symmetry,
+    have no say.
 
     Parameters
     ----------
@@ -46,7 +47,9 @@ def learn_scale(prior_mm: FloatArray, rows: Sequence[CompressedRows], start: Noi
     own = [part for part in rows if part.key.own]
     of_kind = {k: [p for p in rows if p.key.kind == k and not p.key.own] for k in _GUIDES}
     free: dict[Kind, Part] = {
-        k: Part(of_kind[k], [base[k]] * len(of_kind[k])) for k in _GUIDES if k in base and of_kind[k]
+        k: Part(of_kind[k], [base[k]] * len(of_kind[k]))
+        for k in _GUIDES
+        if k in base and of_kind[k] and not (k == "forces" and vanish(of_kind[k]))
     }
     factor = 1.0
     if free:

@@ -19,7 +19,7 @@ from gapkit.errors import ModelFileError
 
 Arrays = dict[str, np.ndarray]
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the file's content, raised by one with every change."""
 
 _FORMAT = "gapkit model"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from gapkit.errors import DataError
+from gapkit.errors import DataError, NothingInReach
 from gapkit.gp.folds import Folds
 from gapkit.gp.noise import Noise
 from gapkit.model.choice import DEFAULT, GIVEN, Choice
@@ -84,7 +84,7 @@ def choose(data: Prepared, given: Mapping[str, Any], noise: Noise | None, *, n_j
     try:
         with one_blas_thread(), tqdm(desc="choose", unit="trial", disable=None) as bar:
             return _Search(data, dict(given), noise, trials, ceiling, bar).run()
-    except DataError as error:  # frames that do not fill the folds
+    except (DataError, NothingInReach) as error:  # frames that do not fill the folds, or few with neighbours
         return _by_rule(data, given, noise, error.what)
 
 

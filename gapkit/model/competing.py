@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from gapkit.errors import NothingInReach
 from gapkit.gp.folds import Scales
 from gapkit.model.choice import GIVEN, Choice
 from gapkit.model.defaults import MOST_APART, default_terms, distances, shared
@@ -73,7 +76,7 @@ class _Trial(NamedTuple):
         return self.log_evidence + self.more
 
     def __str__(self) -> str:
-        return f"{self.log_evidence:.3f}"
+        return f"{self.log_evidence:.3f}" if np.isfinite(self.log_evidence) else "none (nothing in reach)"
 
 
 class Contest:
@@ -181,7 +184,11 @@ class Contest:
     def _judged(self, shape: Shape) -> _Trial:
         """A small fit to a part of the data."""
         if shape not in self._seen:
-            made = self._trials.compressed(self._terms(shape), self._part, folds=False)
+            try:
+                made = self._trials.compressed(self._terms(shape), self._part, folds=False)
+            except NothingInReach:
+                self._seen[shape] = _Trial(-np.inf, 0.0)
+                return self._seen[shape]
             half = self._trials.evidence(made.thinned(made.terms[-1].n_columns // 2), self._scales, steps=STEPS)
             full = self._trials.evidence(made, half.scales, steps=STEPS)
             self._scales, gain = full.scales, full.log_evidence - half.log_evidence

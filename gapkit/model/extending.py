@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.baselines.isolated import is_isolated, isolated_energies, not_isolated
+from gapkit.baselines.isolated import is_isolated, isolated_energies, not_isolated, reference_energy
 from gapkit.errors import ConfigError, DataError, GapkitWarning
 from gapkit.gp.compress import CompressedRows, Observations, RowKey, observations
 from gapkit.gp.design import frame_rows
@@ -31,6 +31,7 @@ from gapkit.model.terms import isolated_frame, species_of
 _log = logging.getLogger(__name__)
 
 _SAME_ENERGY = 1e-6  # eV
+_SAME_ISOLATED = 1e-3  # eV, of labels
 
 
 def extended(
@@ -209,6 +210,7 @@ def _with_elements(
 ) -> tuple[ModelState, list[Known]]:
     """The model with e0 and baselines of all elements of the data, and what it knows of these."""
     new = sorted(set(species_of(data)) - set(state.e0))
+    _compare_isolated(state, data)
     alone = [isolated_frame(z) for z in state.e0]
     baselines = [b.prepared([*data, *alone]) for b in state.baselines]
     given: dict[str | int, float] = dict(state.e0.items())
@@ -223,6 +225,20 @@ def _with_elements(
     wanted = {*state.e0, *new}
     e0_all = {z: e for z, e in found.e0.items() if z in wanted}
     return replace(state, baselines=completed(baselines, found), e0=e0_all), known
+
+
+def _compare_isolated(state: ModelState, data: Sequence[Frame]) -> None:
+    """Warn of isolated atoms of known elements that have other energies than the model."""
+    known = [f for f in data if is_isolated(f) and f.energy is not None and set(species_of([f])) <= set(state.e0)]
+    for frame in known:
+        energy, other = float(frame.energy or 0.0), reference_energy(frame.numbers_e, state.e0, frame.where)
+        if abs(energy - other) > _SAME_ISOLATED:
+            what = (
+                f"{frame.where or 'a frame'}: isolated {chemical_symbols[frame.numbers_e[0]]} has {energy:g} eV, but "
+            )
+            what += f"{other:g} eV in the model, which keeps its own."
+            fix = "Fix: fit again with all frames, or use fine_tune if the reference method is another."
+            warnings.warn(f"{what} {fix}", GapkitWarning, stacklevel=5)
 
 
 def _with_reference(

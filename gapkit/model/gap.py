@@ -100,8 +100,7 @@ class GAP(Fitted):
             As `fit`.
         """
         check_settings(self.terms, self.e0, self.keys, self.n_jobs, self.max_memory, self.baselines)
-        charges = (self.keys or Keys()).charges
-        return prepared(self._labelled(frames), self.terms, self.baselines, self.e0, charges)
+        return prepared(self._labelled(frames), self.terms, self.baselines, self.e0, self.keys or Keys())
 
     def fit(
         self,

@@ -14,7 +14,7 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.descriptors.base import Descriptor
 from gapkit.descriptors.pair import PairDistances
-from gapkit.errors import ConfigError
+from gapkit.errors import NothingInReach
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.kernels.gaussian import Gaussian
@@ -104,7 +104,7 @@ def _shortest(descriptor: PairDistances, frames: Sequence[Frame]) -> dict[tuple[
             if len(mine):
                 shortest[channel] = min(shortest.get(channel, np.inf), float(np.sqrt(mine.min())))
     if not shortest:
-        raise ConfigError(
+        raise NothingInReach(
             f"no two atoms are closer than PairTerm.r_cut={descriptor.reach:g} Å",
             fix="increase r_cut or leave the term out",
         )

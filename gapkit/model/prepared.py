@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gapkit.atoms.frame import Frame
+from gapkit.atoms.keys import Keys
 from gapkit.baselines.base import Baseline, Contribution
 from gapkit.baselines.cohesion import Cohesion
 from gapkit.baselines.zbl import ZBL
@@ -21,6 +22,8 @@ from gapkit.model.defaults import default_terms
 from gapkit.model.known import Known, OfElements, known_of
 from gapkit.model.soap_term import SoapTerm
 from gapkit.model.terms import Term, first_delta
+
+_REMEMBERED = 4  # terms whose sparse points are kept: a search tries any number of cutoffs
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +40,8 @@ class Prepared:
         The same of its baselines, before they have seen the data.
     e0
         Its energies of isolated atoms.
-    charges
-        Name of the array with the charges of structures.
+    keys
+        Names under which structures hold what is read of them.
     complete, found, found_b, known
         The baselines made ready for the data, and what they and e0 know (see `gapkit.model.known.known_of`).
     """
@@ -47,7 +50,7 @@ class Prepared:
     terms: Sequence[Term]
     baselines: Sequence[Baseline]
     e0: Mapping[str | int, float] | None
-    charges: str
+    keys: Keys
     complete: Sequence[Baseline]
     found: OfElements
     found_b: Sequence[OfElements]
@@ -68,9 +71,13 @@ class Prepared:
             key = pickle.dumps((name, type(term).__name__, settings, pool, random.bit_generator.state))
         except (pickle.PicklingError, TypeError, AttributeError):  # settings that cannot be compared
             return term.choose(name, self.frames, random, pool, n_jobs)
-        if key not in self._chosen:
+        if key in self._chosen:
+            self._chosen[key] = self._chosen.pop(key)  # the last one that was used
+        else:
             chosen = term.choose(name, self.frames, random, pool, n_jobs)
             self._chosen[key] = chosen, random.bit_generator.state
+            for old in list(self._chosen)[:-_REMEMBERED]:
+                del self._chosen[old]
         found, random.bit_generator.state = self._chosen[key]
         if not soap:
             return found
@@ -95,7 +102,7 @@ def prepared(
     terms: Sequence[Term] | None,
     baselines: Sequence[Baseline] | None,
     e0: Mapping[str | int, float] | None,
-    charges: str,
+    keys: Keys,
 ) -> Prepared:
     """Terms and baselines of a model for some structures, and what is known of these; see `GAP` for the settings."""
     settings = default_terms(data) if terms is None else list(terms)
@@ -103,7 +110,7 @@ def prepared(
         raise ConfigError("the model has no terms", fix="give SoapTerm or PairTerm, or terms=None for defaults")
     given = default_baselines(terms is None) if baselines is None else list(baselines)
     complete = [b.prepared(data) for b in given]
-    return Prepared(data, settings, given, e0, charges, complete, *known_of(data, complete, e0))
+    return Prepared(data, settings, given, e0, keys, complete, *known_of(data, complete, e0))
 
 
 def default_baselines(chosen_terms: bool) -> list[Baseline]:

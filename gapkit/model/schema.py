@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def known_physics_of(state: ModelState) -> Json:
     return {
         "e0": {chemical_symbols[z]: e for z, e in state.e0.items()},
         "baselines": [{"type": b.kind, **b.get_params(deep=False)} for b in state.baselines],
-        "charges": state.charges,
+        "charges": state.keys.charges,
     }
 
 
@@ -111,6 +112,7 @@ def describe(state: ModelState, *, data: bool) -> tuple[Json, Arrays]:
     document: Json = {
         "conventions": _CONVENTIONS,
         **known_physics_of(state),
+        "keys": {name: key for name, key in asdict(state.keys).items() if name != "charges"},
         "noise": state.noise.get_params(deep=False),
         "log_evidence": posterior.log_evidence,
         "terms": [_describe_term(s, t, arrays) for s, t in zip(state.settings, state.terms, strict=True)],
@@ -142,7 +144,12 @@ def _from_2(document: Json) -> Json:
     return {**document, "baselines": [], "charges": Keys().charges}
 
 
-_STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2}
+def _from_3(document: Json) -> Json:
+    """Schema 4 knows the names of the labels."""
+    return {**document, "keys": {}}
+
+
+_STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2, 3: _from_3}
 """What makes a document of each schema one of the next."""
 
 
@@ -174,6 +181,6 @@ def build(document: Json, arrays: Arrays) -> ModelState:
         hashes=arrays["hashes"],
         training=document["training"],
         calibration=None if calibration is None else Calibration.build(calibration, arrays),
-        charges=document["charges"],
+        keys=Keys(**document["keys"], charges=document["charges"]),
         sources={int(e["frame"]): Source(e["where"], e["group"]) for e in document["sources"]},
     )

@@ -24,10 +24,16 @@ def scored(frames: Sequence[Frame]) -> tuple[Kind, list[Frame]]:
 def score(kind: Kind, frames: Sequence[Frame], predictions: Sequence[Prediction]) -> float:
     """R² of force components, or of energies per atom."""
     if kind == "forces":
-        true = np.concatenate([f.forces_ec.ravel() for f in frames if f.forces_ec is not None])
-        return _r2(true, np.concatenate([p.forces.ravel() for p in predictions if p.forces is not None]))
+        return _r2(*map(np.concatenate, zip(*map(_seen_forces, frames, predictions), strict=True)))
     size_s = np.array([f.n_atoms for f in frames])
     return _r2(np.array([f.energy for f in frames]) / size_s, np.array([p.energy for p in predictions]) / size_s)
+
+
+def _seen_forces(frame: Frame, prediction: Prediction) -> tuple[FloatArray, FloatArray]:
+    """True and predicted force components of the atoms that no mask leaves out."""
+    true_ec, predicted_ec = np.asarray(frame.forces_ec), np.asarray(prediction.forces)
+    use = slice(None) if frame.force_mask_e is None else frame.force_mask_e
+    return true_ec[use].ravel(), predicted_ec[use].ravel()
 
 
 def _r2(true: FloatArray, predicted: FloatArray) -> float:

@@ -71,8 +71,8 @@ class ModelState:
         From raw to honest σ; None for a model that was not calibrated.
     sources
         The training structures that sparse points come from, by their index in the fit.
-    charges
-        Name of the array with the charges of a structure, for `Coulomb("initial_charges")`.
+    keys
+        Names under which structures hold their labels and charges.
     open_b
         Baselines whose scale the fit found. They are not saved.
     """
@@ -89,7 +89,7 @@ class ModelState:
     training: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     sources: Mapping[int, Source] = field(default_factory=dict)
-    charges: str = Keys().charges
+    keys: Keys = field(default_factory=Keys)
     open_b: Sequence[OpenScale] = ()
 
     @property
@@ -119,11 +119,6 @@ class ModelState:
         """Columns of each term among the columns of the model."""
         edges = np.cumsum([0] + [t.n_columns for t in self.terms])
         return [slice(a, b) for a, b in pairwise(edges)]
-
-    @property
-    def keys(self) -> Keys:
-        """Names of what a structure brings to a prediction."""
-        return Keys(charges=self.charges)
 
     def origin(self, column: int) -> str:
         """Where a sparse point comes from, in words; empty where that is not known."""

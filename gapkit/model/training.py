@@ -120,7 +120,7 @@ def _solved(
         hashes=np.array([f.hash for f in frames], dtype=np.uint64),
         training={"frames": len(frames), "atoms": sum(f.n_atoms for f in frames), "left_out": left_out(frames, noise)},
         sources=sources_of(frames, chosen),
-        charges=data.charges,
+        keys=data.keys,
     )
     return solved(with_scales(draft, found, data.found_b, learn_noise))
 

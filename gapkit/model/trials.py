@@ -13,7 +13,7 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.trajectories import TrajectoryKFold, trajectories
 from gapkit.baselines.isolated import is_isolated
 from gapkit.errors import GapkitWarning
-from gapkit.gp.compress import CompressedRows
+from gapkit.gp.compress import CompressedRows, vanish
 from gapkit.gp.evidence import learn_baseline_scales
 from gapkit.gp.folds import Folds, Scales
 from gapkit.gp.likelihood import Part
@@ -139,7 +139,7 @@ class Trials:
             structures, theirs = [frames[s] for s in own], [known[s] for s in own]
             return compress(structures, fitted, theirs, self._noise, self._n_jobs, self._ceiling, progress=False)
 
-        parts = [rows_of(own) for own in (self._dealt(frames, part) if folds else [range(len(frames))])]
+        parts = _telling([rows_of(own) for own in (self._dealt(frames, part) if folds else [range(len(frames))])])
         prior_mm, n_open = prior_factor(fitted), len(self._data.found_b)
         exact = isolated_rows(fitted, species_of(frames), n_open)
         everything = [exact, *(rows for own in parts for rows in own)]
@@ -176,6 +176,13 @@ def gain_of(fewer: tuple[Folds, Judged], more: tuple[Folds, Judged]) -> float:
     kinds: list[Kind] = ["forces"] if "forces" in more[1].errors else list(more[1].errors)
     pairs = [(fewer[1].errors, more[0].errors(fewer[1].scales)), (fewer[0].errors(more[1].scales), more[1].errors)]
     return float(np.mean([np.log(before[kind] / after[kind]) for before, after in pairs for kind in kinds]))
+
+
+def _telling(parts: Sequence[Sequence[CompressedRows]]) -> list[list[CompressedRows]]:
+    """The rows of each part, without forces that are all zero, where there are other labels."""
+    silent = vanish([rows for own in parts for rows in own if rows.key.kind == "forces" and not rows.key.own])
+    others = any(rows.key.kind != "forces" for own in parts for rows in own)
+    return [[rows for rows in own if not (silent and others and rows.key.kind == "forces")] for own in parts]
 
 
 def _by_kind(rows: Sequence[CompressedRows], noise: Noise) -> dict[Kind, Part]:

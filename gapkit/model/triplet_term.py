@@ -14,7 +14,7 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.descriptors.base import Descriptor
 from gapkit.descriptors.triplet import Channel, Scales, Triplets
-from gapkit.errors import ConfigError
+from gapkit.errors import ConfigError, NothingInReach
 from gapkit.gp.term import SparseTerm
 from gapkit.kernels.base import Kernel
 from gapkit.kernels.gaussian import Gaussian
@@ -140,7 +140,7 @@ def _triangles(
         for channel, x_sd in found:
             parts.setdefault(channel, []).append(x_sd)
     if not parts:
-        raise ConfigError(
+        raise NothingInReach(
             f"no atom has two neighbours within TripletTerm.r_cut={descriptor.reach:g} Å",
             fix="increase r_cut or leave the term out",
         )

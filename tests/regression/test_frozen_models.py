@@ -2,7 +2,7 @@
 
 The files are never written again: a new schema adds a new one, and the old ones must still load. The last was made by
 
-    python -c "from tests.regression.test_frozen_models import freeze; freeze(3)"
+    python -c "from tests.regression.test_frozen_models import freeze; freeze(4)"
 
 in the root of the repository. Predictions may change by rounding only.
 """

@@ -22,6 +22,7 @@ from gapkit import (
     GAP,
     Calibration,
     Coulomb,
+    DataError,
     GAPCalculator,
     GapkitError,
     Keys,
@@ -30,6 +31,7 @@ from gapkit import (
     PairTerm,
     Scale,
     SoapTerm,
+    evaluate,
     load,
 )
 from gapkit.atoms.labels import to_frames
@@ -448,3 +450,21 @@ def test_the_name_of_the_charges_stays(tmp_path: Path) -> None:
     assert atoms.get_potential_energy() == fit.predict(atoms).energy
     other = model(baselines=[Coulomb("initial_charges")]).fit(data)
     assert abs(other.predict(atoms).by_term["coulomb"]) > 2.0 * abs(fit.predict(atoms).by_term["coulomb"])
+
+
+def test_the_names_of_the_labels_stay(tmp_path: Path) -> None:
+    """A loaded model evaluates, and knows its training frames again, by the labels that it was fitted to."""
+    data = frames()
+    for atoms in data:
+        atoms.info["E_new"] = atoms.get_potential_energy() + 0.01 * len(atoms)
+    one = model(keys=Keys(energy="E_new")).fit(data)
+    one.save(tmp_path / "a.gap")
+    twin = load(tmp_path / "a.gap")
+    assert twin.keys == one.keys
+    assert twin.trained_on(data) == [True] * len(data)
+    assert evaluate(twin, data).as_dict() == evaluate(one, data).as_dict()
+    for atoms in data:
+        del atoms.info["E_new"]
+    with pytest.raises(DataError, match="No frame has 'E_new'"):
+        evaluate(twin, data)
+    assert twin.predict(data[1].copy()).energy == one.predict(data[1].copy()).energy

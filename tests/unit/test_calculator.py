@@ -17,8 +17,8 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io.trajectory import Trajectory
 
-from gapkit import GAP, ConfigError, DataError, GAPCalculator, NotFittedError, SpeciesError
-from tests.samples import cluster, crystal, fitted, fitted_two, model
+from gapkit import GAP, ConfigError, DataError, GAPCalculator, Noise, NotFittedError, SoapTerm, SpeciesError
+from tests.samples import cluster, crystal, fitted, fitted_two, frames, model, soap_arguments
 
 
 def bulk() -> Atoms:
@@ -289,3 +289,24 @@ def test_errors_of_the_structure_come_through_and_leave_no_result() -> None:
     atoms.numbers[2] = 32
     with pytest.raises(SpeciesError, match="Ge at atoms 2"):
         atoms.get_forces()
+
+
+@pytest.mark.parametrize("change", ["fit", "refit"])
+def test_it_follows_a_model_that_learns(change: str) -> None:
+    """Another cutoff, other weights: what was computed or listed before is of another model."""
+    one = model(terms=[SoapTerm(soap_arguments(r_cut=3.0), zeta=2, n_sparse=8)])
+    one.fit(frames(4))
+    calc = GAPCalculator(one)
+    old, new = bulk(), cluster(3).copy()
+    old.calc = calc
+    before = old.get_potential_energy()
+    if change == "fit":
+        one.terms = [SoapTerm(soap_arguments(r_cut=4.5), zeta=2, n_sparse=8)]
+        one.fit(frames(4))
+    else:
+        one.refit(Noise(1.0, 10.0, 10.0))
+    assert old.get_potential_energy() == pytest.approx(one.predict(old).energy, abs=1e-10)
+    assert abs(old.get_potential_energy() - before) > 1e-3
+    new.calc = calc
+    assert new.get_potential_energy() == pytest.approx(one.predict(new).energy, abs=1e-10)
+    assert new.get_forces() == pytest.approx(one.predict(new).forces, abs=1e-10)

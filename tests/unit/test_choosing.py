@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.build import bulk
 
 from gapkit import GAP, Noise, SoapTerm, TripletTerm
 from gapkit.gp.folds import Scales
@@ -17,7 +20,7 @@ from gapkit.model.prepared import Prepared
 from gapkit.model.sigmas import best_scales
 from gapkit.model.trials import Judged, gain_of
 from gapkit.typing import Kind
-from tests.samples import E0, cluster, crystal
+from tests.samples import E0, cluster, crystal, label
 
 SMALL = {"n_max": 3, "l_max": 2}
 """Settings that make the trials quick; they are given, so they are not chosen."""
@@ -167,3 +170,40 @@ def test_sigma_goes_to_its_usual_ratio_where_errors_do_not_mind(cost: float, mov
     found = best_scales(Fit(), {"energy": 10.0**1.5, "forces": 1.0})  # type: ignore[arg-type]
     assert found["forces"] == pytest.approx(1.0)
     assert found["energy"] == pytest.approx(1.0 if moves else 10.0**1.5)
+
+
+def dimers() -> list[Atoms]:
+    return [label(Atoms("Si2", [[0, 0, 0], [0, 0, r]])) for r in np.linspace(1.9, 3.0, 18)]
+
+
+def long_bonds() -> list[Atoms]:
+    """Cells whose atoms have no neighbour, or one, within any cutoff of a three-body term."""
+    cells = [Atoms("Si2", [[0, 0, 0], [0, 0, 2.2 + 0.02 * k]], cell=[7.0] * 3, pbc=True) for k in range(18)]
+    return [label(atoms) for atoms in cells]
+
+
+@pytest.mark.parametrize("make", [dimers, long_bonds])
+def test_three_body_terms_need_three_bodies(make: Callable[[], list[Atoms]]) -> None:
+    structures = make()
+    found = choose(GAP(e0=E0).prepare(structures), SMALL, None, n_jobs=1, ceiling=float("inf"))
+    assert not any(isinstance(term, TripletTerm) for term in found.terms)
+    assert "none (nothing in reach) with triplets" in reasons(found)["terms"]
+    fit = GAP(found.terms, found.noise, e0=E0).fit(structures)
+    assert fit.predict(structures[9]).energy == pytest.approx(structures[9].get_potential_energy(), abs=0.05)
+
+
+def test_forces_that_are_zero_by_symmetry_choose_nothing() -> None:
+    """Perfect crystals: the same choices as from their energies alone."""
+
+    def perfect(kinds: tuple[str, ...]) -> list[Atoms]:
+        cells = [bulk("Si", a=a) for a in np.linspace(4.6, 5.4, 20)]
+        return [label(atoms, kinds) for atoms in cells]
+
+    both, alone = (
+        choose(GAP(e0=E0).prepare(perfect(kinds)), SMALL, None, n_jobs=1, ceiling=float("inf"))
+        for kinds in (("energy", "forces"), ("energy",))
+    )
+    assert both.noise is not None
+    assert alone.noise is not None
+    assert both.noise.energy == alone.noise.energy
+    assert [(c.name, c.value) for c in both.choices] == [(c.name, c.value) for c in alone.choices]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -202,3 +204,14 @@ def test_a_model_learns_its_deltas() -> None:
     learned = both.state_.noise
     fixed = GAP(terms, Noise(learned.energy, learned.forces, learned.stress), baselines=[]).fit(data)
     assert [t.delta for t in fixed.state_.terms] == pytest.approx([t.delta for t in both.state_.terms], rel=0.2)
+
+
+def test_forces_that_are_zero_by_symmetry_have_no_say() -> None:
+    """Volumes and strains of perfect crystals: σ is that of the energies, as without these forces."""
+    energies = part("energy", 0.05, 40, seed=1)
+    silent = part("forces", 0.3)
+    zero = silent.factor_nm.copy()
+    zero[:, -1] = 1e-9 * np.random.default_rng(0).normal(size=len(zero))
+    learned = learn_scale(prior(), [energies, replace(silent, factor_nm=zero)], Noise())
+    assert learned.energy == pytest.approx(learn_scale(prior(), [energies], Noise()).energy, rel=1e-12)
+    assert learn_scale(prior(), [energies, silent], Noise()).forces == pytest.approx(0.3, rel=0.15)

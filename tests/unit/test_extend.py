@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -259,3 +260,18 @@ def test_errors_leave_the_model_as_it_was(arguments: dict[str, Any], error: type
     with pytest.raises(error, match=text):
         fit.extend(**{"frames": new_frames(), **arguments})
     assert fit.state_ is before
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-4, 0.2])
+def test_isolated_atoms_with_another_energy_are_noticed(shift: float) -> None:
+    """The model keeps its e0, and says so."""
+    one = model().fit(old_frames())
+    lone = atom()
+    lone.calc.results["energy"] += shift
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        one.extend([lone, *new_frames()])
+    said = [str(w.message) for w in caught if "isolated Si" in str(w.message)]
+    assert len(said) == (shift > 1e-3)
+    assert not said or re.search(r"frame 0: isolated Si has -2\.3 eV, but -2\.5 eV in the model.*Fix:", said[0])
+    assert one.predict(Atoms("Si")).energy == pytest.approx(-2.5, abs=1e-6)

@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from dscribe.descriptors import SOAP
 
-from gapkit import GAP, ConfigError, DataError, GapkitWarning, Keys, Noise, PairTerm, SoapTerm
+from gapkit import GAP, ConfigError, DataError, GapkitWarning, Keys, Noise, PairTerm, SoapTerm, evaluate
 from gapkit.atoms.labels import to_frames
 from tests.samples import E0, atom, cluster, crystal, fitted, frames, label, model, numbers, soap_arguments
 
@@ -247,3 +247,55 @@ def test_memory_and_size_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "7 frames, 19 atoms, 14 sparse points" in caplog.text
     assert "GB of memory" in caplog.text
     assert caplog.text.index("GB of memory") < caplog.text.index("log evidence")
+
+
+def test_the_score_is_of_the_forces_that_a_fit_would_use() -> None:
+    data = frames()
+    fit = model().fit(data)
+    before = fit.score(data)
+    for atoms in data[1:]:
+        atoms.arrays["force_mask"] = np.arange(len(atoms)) == 0
+        atoms.calc.results["forces"] = atoms.get_forces().copy()
+        atoms.calc.results["forces"][0] += 50.0
+    assert fit.score(data) > 0.9 < before
+    for atoms in data[1:]:
+        del atoms.arrays["force_mask"]
+    assert fit.score(data) < 0.1
+
+
+def test_forces_that_are_missing_can_be_masked() -> None:
+    """A NaN under the mask is no label; elsewhere it is an error."""
+    data, other = frames(), frames()
+    for atoms, twin in zip(data[1:], other[1:], strict=True):
+        for one in (atoms, twin):
+            one.arrays["force_mask"] = np.arange(len(one)) == 1
+            one.calc.results["forces"] = one.get_forces().copy()
+        atoms.calc.results["forces"][1] = np.nan
+        twin.calc.results["forces"][1] = 7.0
+    one, two = model().fit(data), model().fit(other)
+    assert np.array_equal(one.state_.posterior.weights_m, two.state_.posterior.weights_m)
+    assert evaluate(one, data).forces.rmse == evaluate(two, other).forces.rmse  # type: ignore[union-attr]
+    data[2].calc.results["forces"][0] = np.nan
+    with pytest.raises(DataError, match=r"forces array has NaN .*frame 2, atom 0"):
+        model().fit(data)
+
+
+def test_a_config_type_without_a_name_is_the_default() -> None:
+    """The empty name is that of the rows of isolated atoms, whose σ is their own."""
+    data = frames()
+    for atoms in data[1:]:
+        atoms.info |= {"config_type": "", "energy_sigma": 0.01}
+    fit = model().fit(data)
+    kinds = {(entry["group"], entry["kind"]): entry["rows"] for entry in fit.training_["errors"]}
+    assert kinds["default", "energy"] == len(data) - 1
+
+
+def test_a_search_remembers_few_terms() -> None:
+    """Sparse points of a setting that was tried long ago are forgotten."""
+    prepared = model().prepare(frames())
+    for k in range(8):
+        model(terms=[SoapTerm(soap_arguments(r_cut=3.0 + 0.1 * k), n_sparse=5)]).fit(prepared)
+    assert len(prepared._chosen) <= 4
+    last = list(prepared._chosen)
+    model(terms=[SoapTerm(soap_arguments(r_cut=3.7), n_sparse=5)]).fit(prepared)
+    assert sorted(prepared._chosen) == sorted(last)

@@ -86,3 +86,13 @@ def test_number_of_pairs_is_estimated(name: str) -> None:
 def test_a_single_atom_and_a_dimer_have_an_estimate() -> None:
     for atoms in (Atoms("Si"), Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]])):
         assert 0.0 < pairs_per_atom(to_frame(atoms, labels=False), 5.0) < 20.0
+
+
+def test_the_cell_of_a_molecule_means_nothing() -> None:
+    """Not even one that spans no volume."""
+    positions = [[0, 0, 0], [1.5, 0, 0], [0, 2.5, 1.0]]
+    bare, boxed = Atoms("Si3", positions), Atoms("Si3", positions, cell=[[10, 0, 0], [0, 10, 0], [10, 10, 0]])
+    one, two = (to_frame(atoms, labels=False) for atoms in (bare, boxed))
+    assert pairs_per_atom(one, 3.0) == pairs_per_atom(two, 3.0)
+    assert np.array_equal(NeighbourList(3.0).pairs(one).r_pc, NeighbourList(3.0).pairs(two).r_pc)
+    assert len(NeighbourList(3.0).pairs(two).e_p) == 4
