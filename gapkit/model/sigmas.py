@@ -21,7 +21,7 @@ _NEAR = 0.03  # of a logarithm
 _MATTERS = 0.01  # relative gain of errors for which a step is taken
 _ALIKE = 0.01  # relative difference of errors that says nothing
 _USUAL = 0.03  # relative gain of errors for which σ of a kind leaves its usual ratio to that of the others
-_LEAST = 0.1  # of the error of left-out forces: a σ below that fits noise of the sparse points
+_LEAST = 0.3  # of the error of left-out forces: a smaller σ follows the sparse points, and errs far from the data
 
 
 def score_of(errors: Mapping[Kind, float]) -> float:
@@ -29,12 +29,12 @@ def score_of(errors: Mapping[Kind, float]) -> float:
     return float(np.mean(np.log(list(errors.values()))))
 
 
-def best_scales(folds: Folds, start: Scales) -> dict[Kind, float]:
+def scales_of_least_errors(folds: Folds, start: Scales) -> dict[Kind, float]:
     """Factors of σ with which left-out frames are predicted best, in steps of √10.
 
     All kinds together, a factor of 30 up and down, since there may be several minima; from the best, each kind alone.
     Where errors are flat their minimum is chance: then all kinds go to the middle of the factors that do as well, and
-    up until σ of the forces (without any: of the energies) is a tenth of their error. Before, σ of energies and of
+    up until σ of the forces (without any: of the energies) is 0.3 of their error. Before, σ of energies and of
     stress go towards the ratio to that of the forces from which the factors count, as far as errors do not mind: a few
     frames that are like no other can hide what all the others would gain.
 

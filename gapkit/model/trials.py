@@ -23,7 +23,7 @@ from gapkit.model.fitting import compress, isolated_rows, prior_factor, sigma_of
 from gapkit.model.memory import pool_bytes
 from gapkit.model.prepared import Prepared
 from gapkit.model.settings import name_of
-from gapkit.model.sigmas import Probable, best_scales, most_probable, score_of
+from gapkit.model.sigmas import Probable, most_probable, scales_of_least_errors, score_of
 from gapkit.model.terms import Term, species_of
 from gapkit.model.thinning import of_columns, staying
 from gapkit.numerics.factor import qr_triangle
@@ -162,7 +162,7 @@ class Trials:
         """Errors of left-out frames, at the σ with which they are smallest if these are free."""
         scales = start or dict.fromkeys(KINDS, 1.0)
         if self._free:
-            scales = best_scales(folds, scales)
+            scales = scales_of_least_errors(folds, scales)
         return Judged(folds.errors(scales), scales)
 
     def evidence(self, made: Compressed, start: Scales | None = None, *, steps: int | None = None) -> Probable:

@@ -17,7 +17,7 @@ from gapkit.model.choice import GIVEN
 from gapkit.model.choosing import Chosen, _Search, choose
 from gapkit.model.defaults import soap_of
 from gapkit.model.prepared import Prepared
-from gapkit.model.sigmas import best_scales
+from gapkit.model.sigmas import scales_of_least_errors
 from gapkit.model.trials import Judged, gain_of
 from gapkit.typing import Kind
 from tests.samples import E0, cluster, crystal, label
@@ -167,7 +167,7 @@ def test_sigma_goes_to_its_usual_ratio_where_errors_do_not_mind(cost: float, mov
             forces, energy = np.log(scales["forces"]), np.log(scales["energy"] / 10.0**1.5)
             return {"energy": float(np.exp(2.0 * cost * abs(energy))), "forces": float(np.exp(forces**2))}
 
-    found = best_scales(Fit(), {"energy": 10.0**1.5, "forces": 1.0})  # type: ignore[arg-type]
+    found = scales_of_least_errors(Fit(), {"energy": 10.0**1.5, "forces": 1.0})  # type: ignore[arg-type]
     assert found["forces"] == pytest.approx(1.0)
     assert found["energy"] == pytest.approx(1.0 if moves else 10.0**1.5)
 
