@@ -88,8 +88,9 @@ def test_errors_are_those_of_fits_without_the_fold(split: list[Prepared], scales
 def test_the_best_factors_are_no_worse_than_their_neighbours(
     split: list[Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where σ of the forces is not held up."""
-    monkeypatch.setattr("gapkit.model.sigmas._LEAST", 0.0)
+    """Where nothing holds σ up, and no error is given away for the usual ratio or the middle."""
+    for name in ("_LEAST", "_USUAL", "_ALIKE"):
+        monkeypatch.setattr(f"gapkit.model.sigmas.{name}", 0.0)
     folds = folds_of(split)[0]
     start: dict[Kind, float] = {"energy": 100.0, "forces": 100.0, "stress": 100.0}
     best = scales_of_least_errors(folds, start)
