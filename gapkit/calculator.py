@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection
+from threading import RLock
 from typing import Any
 
 from ase import Atoms
@@ -21,6 +23,7 @@ PER_STRUCTURE = ("energy_std", "stress_std")
 PER_ATOM = ("energies_std", "forces_std", "extrapolation")
 ON_REQUEST = frozenset({*PER_STRUCTURE, *PER_ATOM, "forces_covariance"})
 """What a calculator computes beside ASE's properties where it is asked to."""
+_OF_ASE = frozenset(inspect.signature(Calculator.__init__).parameters) - {"self", "kwargs"}
 
 
 class GAPCalculator(Calculator):
@@ -82,7 +85,12 @@ class GAPCalculator(Calculator):
                 fix="use GAPCalculator(gapkit.load(path))",
             )
         skin = not_negative("skin", skin, "Å")
+        for name in set(kwargs) - _OF_ASE:
+            own = ["skin", "std", "to_atoms", "to_info"]
+            fix = "set model.n_jobs before" if name == "n_jobs" else nearest(name, own)
+            raise ConfigError(f"GAPCalculator has no argument '{name}'", fix=fix)
         super().__init__(**kwargs)
+        self._one_at_a_time = RLock()
         self.model, self.to_atoms, self.to_info = model, to_atoms or to_info, to_info
         self.std = _names(std) or (USUAL if self.to_atoms else frozenset())
         self.sampler: Callable[[Atoms], FloatArray | None] | None = None
@@ -93,6 +101,11 @@ class GAPCalculator(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation: everything, if the model has learned meanwhile."""
         return super().check_state(atoms, tol) if self._state is self.model.state_ else list(all_changes)
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """As in ASE; threads that share a calculator wait for one another."""
+        with self._one_at_a_time:
+            return super().get_property(name, atoms, allow_calculation)
 
     def _follow(self) -> None:
         """Take the cutoff of the model as it is now."""
@@ -142,8 +155,11 @@ class GAPCalculator(Calculator):
                 atoms.info[name] = value
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and other processes get: a watcher stays with the original."""
-        return {**self.__dict__, "sampler": None}
+        """What copies and other processes get: a watcher stays with the original, and so does the lock."""
+        return {k: v for k, v in self.__dict__.items() if k != "_one_at_a_time"} | {"sampler": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _one_at_a_time=RLock())
 
 
 def _names(std: object) -> frozenset[str]:

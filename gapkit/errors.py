@@ -4,6 +4,7 @@ GapkitError
 ├── DataError        structures or labels that cannot be used      (also ValueError)
 ├── SpeciesError     an element that a model does not know         (also ValueError)
 ├── ConfigError      a setting outside its range or unknown        (also ValueError)
+│   └── NothingInReach   no atoms within the cutoff of a term
 ├── ModelFileError   a model file that cannot be read              (also OSError)
 └── NotFittedError   prediction asked of a model before `fit`      (also sklearn's)
 GapkitWarning        something that was done, and may not be wanted
@@ -12,6 +13,8 @@ GapkitWarning        something that was done, and may not be wanted
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -65,6 +68,14 @@ class ModelFileError(GapkitError, OSError):
 
 class GapkitWarning(UserWarning):
     """Something that gapkit decided for the user and the user should know."""
+
+
+def warn(text: str) -> None:
+    """A `GapkitWarning` at the line of the user's own code that led to it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_globals.get("__name__", "").partition(".")[0] == "gapkit" and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, GapkitWarning, stacklevel=level)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

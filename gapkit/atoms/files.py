@@ -22,6 +22,8 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
     from ase.io import iread
 
     file = Path(path)
+    if file.is_dir():
+        raise DataError("This is a directory", where=str(file), fix="give a file in it")
     if not file.is_file():
         raise DataError("The file does not exist", where=str(file), fix="check the path and its spelling")
     if file.stat().st_size == 0:
@@ -33,7 +35,9 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
     except Exception as error:  # ASE's readers raise whatever comes their way
         place = f"{file}, after {len(structures)} readable frames"
         what = f"The file cannot be read: {type(error).__name__}: {str(error).rstrip('.')}"
-        raise DataError(what, where=place, fix="correct the file, extended XYZ is the safest format") from error
+        raise DataError(
+            what, where=place, fix="correct the file; extended XYZ, with a name that ends in .xyz, is the safest format"
+        ) from error
     if not structures:
         raise DataError(f"The index {index!r} selects no frame", where=str(file), fix="use ':' for all frames")
     return structures

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from ase import Atoms
 from gapkit.atoms.files import read_frames
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys, Named, stored_results, to_forces, to_number, to_stress, virial_to_stress
-from gapkit.errors import DataError, GapkitWarning
+from gapkit.errors import DataError, warn
 from gapkit.typing import BoolArray, Kind
 
 __all__ = ["USUAL_KEYS", "Keys", "read_frames", "to_frame", "to_frames"]
@@ -206,4 +205,4 @@ def _warn(notes: _Notes) -> None:
     for what, places in notes.items():
         more = f" and {len(places) - 1} more frames" if len(places) > 1 else ""
         place = f" ({places[0]}{more})" if places[0] else ""
-        warnings.warn(f"{what}{place}.", GapkitWarning, stacklevel=3)
+        warn(f"{what}{place}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import USUAL_KEYS, to_frames
 from gapkit.atoms.related import related
-from gapkit.errors import ConfigError, DataError, GapkitWarning
+from gapkit.errors import ConfigError, DataError, warn
 from gapkit.numerics.partition import folds, holdout
 from gapkit.typing import BoolArray, IntArray, Rng
 
@@ -114,7 +113,7 @@ def split_indices(
     if not held_s.any():
         what = f"{len(data)} frames of {run_s.max() + 1} trajectories cannot be split"
         raise DataError(what, fix="give more frames, or the trajectory of each in groups")
-    _tell(run_s, group_s, [run for run in cut if held_s[run_s == run].any()], stacklevel=4)
+    _tell(run_s, group_s, [run for run in cut if held_s[run_s == run].any()])
     return np.flatnonzero(~held_s), np.flatnonzero(held_s)
 
 
@@ -162,7 +161,7 @@ class TrajectoryKFold:
         if len(np.unique(fold_s[fold_s >= 0])) < self.n_splits:
             what = f"{len(data)} frames of {run_s.max() + 1} trajectories do not fill {self.n_splits} folds"
             raise DataError(what, fix="give fewer folds, or more frames")
-        _tell(run_s, group_s, cut, stacklevel=3)
+        _tell(run_s, group_s, cut)
         for k in range(self.n_splits):
             yield np.flatnonzero(fold_s != k), np.flatnonzero(fold_s == k)
 
@@ -237,7 +236,7 @@ def _keep_elements(has_sz: BoolArray, run_s: IntArray, held_s: BoolArray) -> Non
         held_s[run_s == runs[sizes.argmin()]] = False
 
 
-def _tell(run_s: IntArray, group_s: Sequence[str], cut: Sequence[int], stacklevel: int) -> None:
+def _tell(run_s: IntArray, group_s: Sequence[str], cut: Sequence[int]) -> None:
     """Warn of trajectories that were cut."""
     if not cut:
         return
@@ -248,4 +247,4 @@ def _tell(run_s: IntArray, group_s: Sequence[str], cut: Sequence[int], stackleve
     more = f" and {len(cut) - _NAMED} more" if len(cut) > _NAMED else ""
     what = f"A trajectory is too large for one side and was cut into blocks ({'; '.join(named)}{more})"
     fix = "frames at the edges of blocks have relatives on the other side; add independent frames, or give groups"
-    warnings.warn(f"{what}. Fix: {fix}.", GapkitWarning, stacklevel=stacklevel)
+    warn(f"{what}. Fix: {fix}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -13,7 +12,7 @@ from gapkit.atoms.alone import FAR as FAR
 from gapkit.atoms.alone import ISOLATED_GROUP as ISOLATED_GROUP
 from gapkit.atoms.alone import is_isolated as is_isolated
 from gapkit.atoms.frame import Frame
-from gapkit.errors import ConfigError, GapkitWarning, SpeciesError, nearest
+from gapkit.errors import ConfigError, SpeciesError, nearest, warn
 from gapkit.typing import FloatArray, IntArray
 
 _SAME_ENERGY: Final = 1e-6  # eV; several single-atom frames of an element may agree to this without a warning
@@ -51,12 +50,12 @@ def isolated_energies(frames: Sequence[Frame], given: Mapping[str | int, float] 
         if max(energies) - min(energies) > _SAME_ENERGY:
             listed = ", ".join(f"{energy:.6f}" for energy in sorted(energies))
             what = f"Isolated {chemical_symbols[number]} atoms differ in energy ({listed} eV): the lowest is used."
-            warnings.warn(f"{what} Fix: keep one frame of them, or give the energy in e0.", GapkitWarning, stacklevel=2)
+            warn(f"{what} Fix: keep one frame of them, or give the energy in e0.")
     missing = sorted(elements - e0.keys())
     if missing:
         fitted, remark = _least_squares(frames, e0, missing)
         e0 |= fitted
-        warnings.warn(f"{remark} {_FIX}", GapkitWarning, stacklevel=2)
+        warn(f"{remark} {_FIX}")
     return dict(sorted(e0.items()))
 
 
@@ -73,7 +72,7 @@ def reference_energy(numbers_e: IntArray, e0: Mapping[int, float], where: str = 
     if missing:
         spot = f"first at atom {np.flatnonzero(np.isin(numbers_e, missing))[0]}"
         what = f"Species not covered. The model knows {_symbols(e0)}; the structure has {_symbols(missing)}"
-        fix = f"add frames with {_symbols(missing)} and refit, or remove those atoms"
+        fix = f"add frames with {_symbols(missing)} (GAP.extend, gapkit extend) or fit anew, or remove those atoms"
         raise SpeciesError(what, where=f"{where}, {spot}" if where else spot, fix=fix)
     return float(sum(int(count) * e0[int(number)] for number, count in zip(numbers, counts, strict=True)))
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from gapkit import Calibration, load, read_frames
 from gapkit._drawing import check_format, render
 from gapkit.atoms.labels import to_frames
-from gapkit.cli.config import read_config
+from gapkit.cli.config import keys_for, read_config
 from gapkit.cli.output import require_writable, size_of, write_json, write_whole
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import HEADINGS, columns
@@ -46,10 +46,11 @@ def run(arguments: argparse.Namespace) -> None:
         require_writable(Path(path), inputs=[*inputs, model_path, output])
     if arguments.plot:
         check_format(Path(arguments.plot))
-    keys = read_config(arguments.config).keys
-    model = load(model_path)
+    config, model = read_config(arguments.config), load(model_path)
     model.n_jobs = arguments.jobs or default_jobs()
-    frames = to_frames(read_frames(arguments.frames), keys=keys, where=arguments.frames, require_labels=True)
+    frames = to_frames(
+        read_frames(arguments.frames), keys=keys_for(config, model), where=arguments.frames, require_labels=True
+    )
     calibration = calibrate(model, frames, leave_one_out=arguments.leave_one_out, rng=arguments.seed)
     how = "training frames, each left out" if arguments.leave_one_out else "frames held out"
     print(f"{model_path} on {arguments.frames}, {how}\n\n{calibration_table(calibration)}\n", flush=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from gapkit import ConfigError, Keys
+from gapkit import GAP, ConfigError, Keys
 from gapkit._check import memory, positive, threads, whole
 from gapkit.descriptors.gto import SOAP_ARGUMENTS
 from gapkit.descriptors.symmetry import PARAMETERS
@@ -73,6 +73,11 @@ class Config:
     seed: int | None = None
     jobs: int | None = None
     max_memory: float | str | None = None
+
+
+def keys_for(config: Config, model: GAP) -> Keys:
+    """Names of the labels of frames for a model: those of the file, or without [keys] those that it was fitted with."""
+    return (model.keys or Keys()) if config.keys == Keys() else config.keys
 
 
 def read_config(path: str | None) -> Config:

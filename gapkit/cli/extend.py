@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from gapkit import evaluate, load
-from gapkit.cli.config import read_config
+from gapkit.cli.config import keys_for, read_config
 from gapkit.cli.fit import read_training, summary
 from gapkit.cli.output import require_writable, size_of
 from gapkit.cli.plan import default_jobs
@@ -19,12 +19,12 @@ def run(arguments: argparse.Namespace) -> None:
     started, output = time.perf_counter(), Path(arguments.output)
     inputs = [arguments.model, *arguments.frames, *arguments.old_frames, *filter(None, [arguments.config])]
     require_writable(output, inputs=map(Path, inputs))
-    config = read_config(arguments.config)
-    model = load(arguments.model)
+    config, model = read_config(arguments.config), load(arguments.model)
+    keys = keys_for(config, model)
     model.n_jobs = arguments.jobs or default_jobs()
-    frames = read_training(arguments.frames, config.keys)
+    frames = read_training(arguments.frames, keys)
     print("\n".join(summary(frames)), flush=True)
-    old = read_training(arguments.old_frames, config.keys) if arguments.old_frames else None
+    old = read_training(arguments.old_frames, keys) if arguments.old_frames else None
     before = sum(term.n_columns for term in model.state_.terms)
     given = {"n_sparse": arguments.n_sparse, "e0": dict(config.e0.items()) or None, "rng": arguments.seed}
     if arguments.fine_tune:

@@ -17,10 +17,14 @@ from gapkit.cli.config import of_file, read_config
 from gapkit.cli.output import require_writable, size_of
 from gapkit.cli.plan import SOAP_OPTIONS, make_plan, sigma_text
 from gapkit.cli.report import columns, counted, evaluation_table
+from gapkit.errors import warn
+from gapkit.model.evaluation import Comparison
 from gapkit.typing import KINDS
 
 OPTIONS = (*SOAP_OPTIONS, *(f"sigma_{kind}" for kind in KINDS), "seed", "jobs", "max_memory")
 """Settings on the command line; those that were not given are absent."""
+
+_NOTHING_LEARNED, _SMALL = 0.7, 0.1  # share of the spread of labels; eV/atom, eV/Å, GPa
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,7 +49,17 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"\nlearned sigma: {', '.join(learned)}")
     print(f"\nfitted {n_sparse} sparse points in {time.perf_counter() - started:.1f} s")
     print(f"wrote {output} ({size_of(output)})")
-    print(f"\nerrors on the training data\n\n{evaluation_table(evaluate(model, frames))}")
+    errors = evaluate(model, frames)
+    print(f"\nerrors on the training data\n\n{evaluation_table(errors)}", flush=True)
+    for kind in KINDS:
+        if _learned_nothing(errors.comparison(kind)):
+            fix = f"gapkit check {' '.join(arguments.train)}"
+            warn(f"{kind}: errors on the training data are as large as the labels vary; units or signs? Fix: {fix}.")
+
+
+def _learned_nothing(found: Comparison | None) -> bool:
+    """Whether labels that differ are predicted no better than by their mean, about."""
+    return found is not None and found.rmse > max(_NOTHING_LEARNED * float(found.true_n.std()), _SMALL)
 
 
 def read_training(paths: Sequence[str], keys: Keys) -> list[Frame]:

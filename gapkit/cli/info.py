@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     head = [
         ("file", f"{path} ({size_of(path)})"),
         ("format", f"{document['format']}, schema {document['schema']} (this is gapkit {__version__})"),
-        ("species", ", ".join(f"{chemical_symbols[z]} (e0 {model.e0_[z]:.6g} eV)" for z in model.species_)),
+        ("species", ", ".join(_element(model, z) for z in model.species_)),
         ("training", f"{model.training_['frames']} frames, {model.training_['atoms']} atoms"),
         *_noise(model.state_.noise),
         ("log evidence", f"{model.log_evidence_:.1f}"),
@@ -71,6 +71,12 @@ def _noise(noise: Noise) -> Iterator[tuple[str, str]]:
     yield "sigma", text({kind: getattr(noise, kind) for kind in KINDS})
     for group, own in (noise.groups or {}).items():
         yield f"sigma of {group}", text({kind: own[kind] for kind in KINDS if kind in own})
+
+
+def _element(model: GAP, number: int) -> str:
+    """An element, its e0, and where that is from if no isolated atom tells."""
+    guessed = ", by least squares" if number in model.state_.guessed else ""
+    return f"{chemical_symbols[number]} (e0 {model.e0_[number]:.6g} eV{guessed})"
 
 
 def _calibration(model: GAP) -> str:

@@ -7,13 +7,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from gapkit import Noise, __version__
-from gapkit._check import memory
 from gapkit.cli import calibrate, check, evaluate, extend, fit, info, md, scan, tune
 from gapkit.cli.messages import complain, messages
-from gapkit.errors import ConfigError, GapkitError
+from gapkit.cli.options import Parser, amount, number, positive, sigma
+from gapkit.errors import GapkitError
 from gapkit.model.defaults import default_terms
 from gapkit.tuning.trial import NOISES, SCORES
 from gapkit.tuning.tune import LEAVE
@@ -165,46 +165,9 @@ With -o and no --max, the model with the smallest product of the objectives is w
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the options in one line, like all other errors."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"gapkit: error: {message}. Fix: see '{self.prog} --help'.\n")
-
-
-def _number(least: int, also: int | None = None) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least and (also is None or value != also):
-            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
-        return value
-
-    return whole_number
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
-    return value
-
-
-def _sigma(text: str) -> float | None:
-    return None if text.lower() == "none" else _positive(text)
-
-
-def _amount(text: str) -> str:
-    try:
-        memory("--max-memory", text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(error.what) from error
-    return text
+_GIVEN_SIGMA = """\
+If one sigma is given, the others are not chosen from the data, but have the values in brackets.
+"""
 
 
 def _command(commands: Any, module: Any, epilog: str = "") -> argparse.ArgumentParser:
@@ -228,7 +191,7 @@ def _add_fit(commands: Any) -> None:
     parser.add_argument("train", nargs="+", metavar="TRAIN.xyz", help="labelled structures, any format that ASE reads")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL.gap", help="model file to write")
     parser.add_argument("--config", metavar="C.toml", help="settings, see below")
-    group = parser.add_argument_group("settings (in brackets: what is used where none is given)")
+    group = parser.add_argument_group("settings (in brackets: what is used where none is given)", _GIVEN_SIGMA)
     usual = {name: parameter.default for name, parameter in inspect.signature(default_terms).parameters.items()}
     usual |= {f"sigma_{kind}": sigma for kind, sigma in Noise().get_params().items()}
 
@@ -237,17 +200,24 @@ def _add_fit(commands: Any) -> None:
         text = text.format(**usual)
         group.add_argument(option, type=convert, metavar=metavar, help=text, default=argparse.SUPPRESS)
 
-    setting("--n-sparse", _number(1), "N", "sparse points of the SOAP term, all species together [from the data]")
-    setting("--r-cut", _positive, "R", "cutoff, Å [about 40 neighbours, from 4 to 6 Å]")
-    setting("--n-max", _number(1), "N", "radial functions of SOAP [{n_max}]")
-    setting("--l-max", _number(0), "L", "largest angular momentum of SOAP [{l_max}]")
-    setting("--zeta", _number(1), "Z", "power of the kernel [{zeta}]")
-    setting("--sigma-energy", _sigma, "S", "sigma of energies, eV/atom; 'none' leaves them out [{sigma_energy}]")
-    setting("--sigma-forces", _sigma, "S", "sigma of force components, eV/Å, or 'none' [{sigma_forces}]")
-    setting("--sigma-stress", _sigma, "S", "sigma of virials, eV/atom, or 'none' [{sigma_stress}]")
-    setting("--seed", _number(0), "K", "seed of the choice of sparse points [0]")
-    setting("--jobs", _number(1, also=-1), "J", "threads, -1 for all cores [one per core, at most 8]")
-    setting("--max-memory", _amount, "SIZE", "ceiling on memory beside the structures, such as 2GB [none]")
+    setting("--n-sparse", number(1), "N", "sparse points of the SOAP term, all species together [from the data]")
+    setting("--r-cut", positive, "R", "cutoff, Å [from the data]")
+    setting("--n-max", number(1), "N", "radial functions of SOAP [{n_max}]")
+    setting("--l-max", number(0), "L", "largest angular momentum of SOAP [{l_max}]")
+    setting("--zeta", number(1), "Z", "power of the kernel [{zeta}]")
+    setting(
+        "--sigma-energy",
+        sigma,
+        "S",
+        "sigma of energies, eV/atom; 'none' leaves them out [from the data, or {sigma_energy}]",
+    )
+    setting(
+        "--sigma-forces", sigma, "S", "sigma of force components, eV/Å, or 'none' [from the data, or {sigma_forces}]"
+    )
+    setting("--sigma-stress", sigma, "S", "sigma of virials, eV/atom, or 'none' [from the data, or {sigma_stress}]")
+    setting("--seed", number(0), "K", "seed of the choice of sparse points [0]")
+    setting("--jobs", number(1, also=-1), "J", "threads, -1 for all cores [one per core, at most 8]")
+    setting("--max-memory", amount, "SIZE", "ceiling on memory beside the structures, such as 2GB [none]")
     parser.add_argument("--keep-data", action="store_true", help="store what GAP.refit needs, for other sigmas later")
 
 
@@ -266,7 +236,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the errors as JSON (meV/atom, eV/Å, GPa)")
     parser.add_argument("--plot", metavar="FILE.png", help="draw predictions against labels (.png, .pdf, .svg)")
     parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
-    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
+    parser.add_argument("--jobs", type=number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
 
 
 def _add_extend(commands: Any) -> None:
@@ -277,11 +247,11 @@ def _add_extend(commands: Any) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--old-frames", nargs="+", default=[], metavar="OLD.xyz", help="all frames of the fit")
     how.add_argument("--fine-tune", action="store_true", help="the labels are of another reference method")
-    parser.add_argument("--n-sparse", type=_number(1), metavar="N", help="new sparse points [from those it has]")
+    parser.add_argument("--n-sparse", type=number(1), metavar="N", help="new sparse points [from those it has]")
     parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] and [e0] are used")
     parser.add_argument("--keep-data", action="store_true", help="store what GAP.refit needs, for other sigmas later")
-    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
-    parser.add_argument("--seed", type=_number(0), default=0, metavar="K", help="of the choice of sparse points [0]")
+    parser.add_argument("--jobs", type=number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
+    parser.add_argument("--seed", type=number(0), default=0, metavar="K", help="of the choice of sparse points [0]")
 
 
 def _add_calibrate(commands: Any) -> None:
@@ -293,8 +263,8 @@ def _add_calibrate(commands: Any) -> None:
     parser.add_argument("--plot", metavar="FIG.png", help="draw how sigma and errors agree (.png, .pdf, .svg)")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON (meV/atom, eV/Å, GPa)")
     parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
-    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
-    parser.add_argument("--seed", type=_number(0), default=0, metavar="K", help="seed of the five folds [0]")
+    parser.add_argument("--jobs", type=number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
+    parser.add_argument("--seed", type=number(0), default=0, metavar="K", help="seed of the five folds [0]")
 
 
 def _add_tune(commands: Any) -> None:
@@ -314,9 +284,9 @@ def _add_tune(commands: Any) -> None:
     parser.add_argument("--plot", metavar="FILE.png", help="draw errors against evidence (.png, .pdf, .svg)")
     parser.add_argument("--json", metavar="FILE", help="write all trials as JSON (meV/atom, eV/Å, GPa)")
     usual = argparse.SUPPRESS
-    parser.add_argument("--n-sparse", type=_number(1), metavar="N", default=usual, help="of the start [from the data]")
-    parser.add_argument("--seed", type=_number(0), metavar="K", default=usual, help="of the choice of points [0]")
-    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", default=usual, help="threads, as for fit")
+    parser.add_argument("--n-sparse", type=number(1), metavar="N", default=usual, help="of the start [from the data]")
+    parser.add_argument("--seed", type=number(0), metavar="K", default=usual, help="of the choice of points [0]")
+    parser.add_argument("--jobs", type=number(1, also=-1), metavar="J", default=usual, help="threads, as for fit")
 
 
 def _add_scan(commands: Any) -> None:
@@ -324,14 +294,14 @@ def _add_scan(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL.gap", help="model file with its data")
     parser.add_argument("frames", metavar="FRAMES.xyz", help="labelled structures that were not in the fit")
     parser.add_argument("-o", "--output", metavar="BEST.gap", help="write the chosen model")
-    parser.add_argument("--grid", type=_number(2), default=100, metavar="N", help="number of models [100]")
+    parser.add_argument("--grid", type=number(2), default=100, metavar="N", help="number of models [100]")
     usual = "energy,forces"
     parser.add_argument("--objectives", default=usual, metavar="A,B", help="what is to be small [%(default)s]")
     parser.add_argument("--max", action="append", metavar="NAME=X", help="bound on the chosen model; more than once")
     parser.add_argument("--plot", metavar="FIG.png", help="draw the front (.png, .pdf, .svg)")
     parser.add_argument("--json", metavar="FILE", help="write all models as JSON (meV/atom, eV/Å, GPa)")
     parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")
-    parser.add_argument("--jobs", type=_number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
+    parser.add_argument("--jobs", type=number(1, also=-1), metavar="J", help="threads [one per core, at most 8]")
 
 
 def _add_info(commands: Any) -> None:
@@ -343,25 +313,25 @@ def _add_md(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL.gap", help="model file")
     parser.add_argument("start", metavar="START.xyz", help="structure, any format that ASE reads; the last frame")
     parser.add_argument("-o", "--output", required=True, metavar="TRAJ.xyz", help="trajectory, extended XYZ")
-    parser.add_argument("--temperature", type=_positive, required=True, metavar="T", help="K; of nve, at the start")
-    parser.add_argument("--steps", type=_number(1), required=True, metavar="N", help="total number of steps")
+    parser.add_argument("--temperature", type=positive, required=True, metavar="T", help="K; of nve, at the start")
+    parser.add_argument("--steps", type=number(1), required=True, metavar="N", help="total number of steps")
     parser.add_argument("--flag", metavar="LIMIT", help="largest sigma, eV/Å, or 'auto' or 'none', see below")
-    parser.add_argument("--miss-rate", type=_positive, default=0.05, metavar="P", help="of auto: errors missed [0.05]")
+    parser.add_argument("--miss-rate", type=positive, default=0.05, metavar="P", help="of auto: errors missed [0.05]")
     parser.add_argument("--action", choices=["record", "save", "stop"], default="save", help="what a flag does [save]")
-    parser.add_argument("--every", type=_number(1), default=1, metavar="K", help="steps between two looks [1]")
-    parser.add_argument("--max-temperature", type=_positive, metavar="T", help="flag above it, K [none]")
-    parser.add_argument("--timestep", type=_positive, metavar="DT", help="fs [1; 0.5 with hydrogen]")
+    parser.add_argument("--every", type=number(1), default=1, metavar="K", help="steps between two looks [1]")
+    parser.add_argument("--max-temperature", type=positive, metavar="T", help="flag above it, K [none]")
+    parser.add_argument("--timestep", type=positive, metavar="DT", help="fs [1; 0.5 with hydrogen]")
     parser.add_argument("--thermostat", choices=["langevin", "nve"], default="langevin", help="[langevin]")
-    parser.add_argument("--friction", type=_positive, default=0.01, metavar="G", help="of langevin, 1/fs [0.01]")
-    parser.add_argument("--interval", type=_number(1), default=10, metavar="N", help="steps between two frames [10]")
+    parser.add_argument("--friction", type=positive, default=0.01, metavar="G", help="of langevin, 1/fs [0.01]")
+    parser.add_argument("--interval", type=number(1), default=10, metavar="N", help="steps between two frames [10]")
     parser.add_argument("--restart", action="store_true", help="continue -o if it exists")
-    parser.add_argument("--seed", type=_number(0), default=0, metavar="K", help="of velocities and thermostat [0]")
-    parser.add_argument("--jobs", type=_number(1, also=-1), default=1, metavar="J", help="processes [1]")
+    parser.add_argument("--seed", type=number(0), default=0, metavar="K", help="of velocities and thermostat [0]")
+    parser.add_argument("--jobs", type=number(1, also=-1), default=1, metavar="J", help="processes [1]")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser(
+    parser = Parser(
         prog="gapkit",
         description="Gaussian Approximation Potentials. Energies eV, lengths Å, forces eV/Å, stresses GPa.",
         epilog=_EPILOG,

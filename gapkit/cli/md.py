@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from gapkit import GAP, ConfigError, DataError, GAPCalculator, load, read_frames
 from gapkit.cli.output import require_writable
 from gapkit.cli.report import counted
+from gapkit.errors import warn
 from gapkit.uncertainty import Flag, Sentinel, SentinelStop
 from gapkit.uncertainty.flag import append_frame, bare
 
@@ -42,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     if step >= arguments.steps:
         print(f"{output} has {step} steps already: nothing to do")
         return 0
+    if guessed := sorted(chemical_symbols[z] for z in set(model.state_.guessed) & set(atoms.numbers.tolist())):
+        what = f"e0 of {', '.join(guessed)} is by least squares: atoms that leave the others gain energy or lose none."
+        warn(f"{what} Fix: fit with frames of isolated atoms.")
     atoms.calc = GAPCalculator(model)
     timestep = arguments.timestep or (0.5 if 1 in atoms.numbers else 1.0)
     sentinel = Sentinel(

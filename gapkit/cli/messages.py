@@ -65,4 +65,6 @@ def complain(error: GapkitError, verbose: bool) -> None:
     text = " ".join(str(error).split())
     if "Keys(" in text:
         text += " Here: Keys is the table [keys] of the file given with --config."
+    if "data=True" in text:
+        text += " Here: gapkit fit --keep-data."
     print(f"gapkit: error: {text}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit import GAP, ConfigError, Frame, GapkitWarning, Noise
+from gapkit import GAP, ConfigError, Frame, GapkitWarning, Keys, Noise
 from gapkit._check import memory
 from gapkit.baselines.isolated import is_isolated, isolated_energies
 from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
@@ -25,6 +25,7 @@ from gapkit.units import SIGMA_UNITS
 SOAP_OPTIONS: Final = ("r_cut", "n_max", "l_max", "zeta", "n_sparse")
 """Settings on the command line that concern the SOAP term."""
 
+_LEFT_OUT: Final = "left out"
 MOST_JOBS: Final = 8  # more threads wait for one another
 
 
@@ -59,15 +60,19 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
     if ceiling is not None:
         last.append(Choice("max_memory", str(ceiling), why_ceiling))
     given = {name: options[name] for name in SOAP_OPTIONS if name in options}
-    model = GAP(None, noise, baselines=baselines, e0=e0, n_jobs=jobs, max_memory=ceiling)
+    keys = None if config.keys == Keys() else config.keys
+    model = GAP(None, noise, baselines=baselines, e0=e0, keys=keys, n_jobs=jobs, max_memory=ceiling)
     if config.terms is not None:
         model.terms, choices = _terms(frames, config, given)
         data = model.prepare(frames)
     elif search:
         data = model.prepare(frames)
-        chosen = choose(data, given, noise, n_jobs=jobs, ceiling=memory("max_memory", ceiling))
-        model.terms, model.noise, choices = chosen.terms, chosen.noise, list(map(_flagged, chosen.choices))
-        of_noise = of_noise if chosen.noise is noise else []
+        free = noise if _only_left_out(config, options) else None
+        fixed = noise if free is None else None
+        chosen = choose(data, given, fixed, n_jobs=jobs, ceiling=memory("max_memory", ceiling), start=free)
+        model.terms, choices = chosen.terms, list(map(_flagged, chosen.choices))
+        if chosen.noise is not None and chosen.noise is not noise:
+            model.noise, of_noise = chosen.noise, [c for c in of_noise if c.value == _LEFT_OUT]
     else:
         model.terms, choices = default_terms(frames, **given), []
         data = model.prepare(frames)
@@ -182,9 +187,15 @@ def _noise(frames: Sequence[Frame], config: Config, options: Mapping[str, Any]) 
     return Noise(sigmas["energy"], sigmas["forces"], sigmas["stress"], groups), choices
 
 
+def _only_left_out(config: Config, options: Mapping[str, Any]) -> bool:
+    """Whether kinds of label are left out, and no σ is given."""
+    named = {**config.noise, **{kind: options[f"sigma_{kind}"] for kind in KINDS if f"sigma_{kind}" in options}}
+    return bool(named) and not config.groups and all(sigma is None for sigma in named.values())
+
+
 def sigma_text(sigma: float | None, kind: Kind) -> str:
     """A σ with its unit."""
-    return "left out" if sigma is None else f"{sigma:g} {SIGMA_UNITS[kind]}"
+    return _LEFT_OUT if sigma is None else f"{sigma:g} {SIGMA_UNITS[kind]}"
 
 
 def _baselines(config: Config) -> tuple[list[Any] | None, list[Choice]]:

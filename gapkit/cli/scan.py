@@ -10,7 +10,7 @@ from typing import Any
 from gapkit import ConfigError, load, read_frames
 from gapkit._drawing import check_format
 from gapkit.atoms.labels import to_frames
-from gapkit.cli.config import read_config
+from gapkit.cli.config import keys_for, read_config
 from gapkit.cli.output import require_all_writable, size_of, write_json
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import columns, counted
@@ -30,10 +30,11 @@ def run(arguments: argparse.Namespace) -> None:
         check_format(Path(arguments.plot))
     objectives = [name.strip() for name in arguments.objectives.split(",")]
     limits = _limits(arguments.max or [], objectives)
-    model = load(arguments.model)
+    config, model = read_config(arguments.config), load(arguments.model)
     model.n_jobs = arguments.jobs or default_jobs()
-    keys = read_config(arguments.config).keys
-    frames = to_frames(read_frames(arguments.frames), keys=keys, where=arguments.frames, require_labels=True)
+    frames = to_frames(
+        read_frames(arguments.frames), keys=keys_for(config, model), where=arguments.frames, require_labels=True
+    )
     found = pareto(model, frames, arguments.grid, objectives)
     what = f"the best of {counted(len(found.points), 'model')} for any weights of the objectives"
     print(f"{arguments.model} on {arguments.frames}: {what}\n")

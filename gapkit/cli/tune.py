@@ -38,7 +38,6 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(summary(frames)), flush=True)
     options = {name: getattr(arguments, name) for name in ("jobs", "seed", "n_sparse") if hasattr(arguments, name)}
     plan = make_plan(frames, config, options, search=False)
-    plan.model.keys = config.keys
     with of_file(config.path):
         found = tune(
             frames,

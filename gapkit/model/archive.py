@@ -42,13 +42,19 @@ def write(path: Path, document: dict[str, Any], arrays: Arrays) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose content becomes the file `path` when all of it is written; until then an old file stays.
 
+    A link stays a link to what is written. What is no file, such as /dev/stdout, is written to as it is.
+
     Raises
     ------
     ModelFileError
         The folder does not exist or cannot be written to, or the disk is full.
     """
-    scratch = ""
+    scratch, path = "", path.resolve()
     try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                yield stream
+            return
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -98,6 +104,9 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
     """
     if not path.is_file():
         raise ModelFileError("the model file does not exist", where=str(path), fix="check the path and its spelling")
+    if path.stat().st_size and not _begins_as_zip(path):
+        fix = "give a file written by GAP.save or gapkit fit; on the command line the model comes before the structures"
+        raise ModelFileError("this is no gapkit model", where=str(path), fix=fix)
     try:
         with zipfile.ZipFile(path) as archive:
             document = json.loads(archive.read("model.json"))
@@ -110,6 +119,11 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError, OSError, RuntimeError) as error:
         raise damaged(path, error) from error
     return document, arrays
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"PK"
 
 
 def _check_schema(document: dict[str, Any], path: Path) -> None:

@@ -64,7 +64,15 @@ class Chosen:
     choices: list[Choice]
 
 
-def choose(data: Prepared, given: Mapping[str, Any], noise: Noise | None, *, n_jobs: int, ceiling: float) -> Chosen:
+def choose(
+    data: Prepared,
+    given: Mapping[str, Any],
+    noise: Noise | None,
+    *,
+    n_jobs: int,
+    ceiling: float,
+    start: Noise | None = None,
+) -> Chosen:
     """Terms and σ for a model of labelled structures.
 
     Parameters
@@ -77,13 +85,16 @@ def choose(data: Prepared, given: Mapping[str, Any], noise: Noise | None, *, n_j
         σ of the labels. None: to be chosen.
     n_jobs, ceiling
         As in a fit.
+    start
+        σ from which the choice begins, where it is free; None in it leaves a kind out.
     """
-    trials = Trials(data, noise or Noise(), noise is None, n_jobs, ceiling)
+    start = start or Noise()
+    trials = Trials(data, noise or start, noise is None, n_jobs, ceiling)
     if len(trials.used) < FEWEST_FRAMES:
         return _by_rule(data, given, noise, f"fewer than {FEWEST_FRAMES} frames with labels")
     try:
         with one_blas_thread(), tqdm(desc="choose", unit="trial", disable=None) as bar:
-            return _Search(data, dict(given), noise, trials, ceiling, bar).run()
+            return _Search(data, dict(given), noise, trials, ceiling, bar, start).run()
     except (DataError, NothingInReach) as error:  # frames that do not fill the folds, or few with neighbours
         return _by_rule(data, given, noise, error.what)
 
@@ -133,6 +144,7 @@ class _Search:
     trials: Trials
     ceiling: float
     bar: Any
+    start: Noise = field(default_factory=Noise)
     choices: list[Choice] = field(default_factory=list)
 
     def run(self) -> Chosen:
@@ -175,7 +187,7 @@ class _Search:
             scales = {kind: scale * shrinking for kind, scale in scales.items()}
         noise = self.noise
         if noise is None:
-            noise = Noise().scaled({str(kind): factor for kind, factor in scales.items()})
+            noise = self.start.scaled({str(kind): factor for kind, factor in scales.items()})
             self._tell_noise(noise, curve.small)
         return shape, wanted, noise
 
@@ -257,7 +269,7 @@ class _Search:
         """σ, and what the evidence thinks of them: that of a fit with few points, about."""
         part, folds, judged = small
         likely = self.trials.evidence(part, judged.scales, steps=STEPS).scales
-        rival = Noise().scaled({str(kind): factor for kind, factor in likely.items()})
+        rival = self.start.scaled({str(kind): factor for kind, factor in likely.items()})
         worse = 100.0 * float(np.expm1(Judged(folds.errors(likely), likely).score - judged.score))
         than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"
         for kind in (k for k in KINDS if k in judged.errors):

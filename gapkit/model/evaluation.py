@@ -14,6 +14,8 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frames
 from gapkit.baselines.isolated import reference_energy
+from gapkit.errors import ConfigError
+from gapkit.model.fitted import Fitted
 from gapkit.model.gap import GAP
 from gapkit.model.prediction import Prediction
 from gapkit.model.terms import require_species
@@ -137,6 +139,9 @@ def evaluate(
     NotFittedError
         The model has not been fitted.
     """
+    if not isinstance(model, Fitted):
+        what = f"evaluate needs a fitted GAP, not {type(model).__name__}"
+        raise ConfigError(what, fix="give gapkit.load(path), then the frames")
     known = model.species_
     data = to_frames(frames, keys=keys or model.keys or Keys(), require_labels=True)
     require_species(known, data)

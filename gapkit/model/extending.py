@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.isolated import is_isolated, isolated_energies, not_isolated, reference_energy
-from gapkit.errors import ConfigError, DataError, GapkitWarning
+from gapkit.errors import ConfigError, DataError, warn
 from gapkit.gp.compress import CompressedRows, Observations, RowKey, observations
 from gapkit.gp.design import frame_rows
 from gapkit.gp.noise import Noise, own_sigma
@@ -224,7 +224,9 @@ def _with_elements(
     found, _, known = known_of(data, baselines, given)
     wanted = {*state.e0, *new}
     e0_all = {z: e for z, e in found.e0.items() if z in wanted}
-    return replace(state, baselines=completed(baselines, found), e0=e0_all), known
+    guessed = sorted({*state.guessed, *(not_isolated(data, given) & set(new))})
+    training = {**state.training, "guessed": guessed}
+    return replace(state, baselines=completed(baselines, found), e0=e0_all, training=training), known
 
 
 def _compare_isolated(state: ModelState, data: Sequence[Frame]) -> None:
@@ -238,7 +240,7 @@ def _compare_isolated(state: ModelState, data: Sequence[Frame]) -> None:
             )
             what += f"{other:g} eV in the model, which keeps its own."
             fix = "Fix: fit again with all frames, or use fine_tune if the reference method is another."
-            warnings.warn(f"{what} {fix}", GapkitWarning, stacklevel=5)
+            warn(f"{what} {fix}")
 
 
 def _with_reference(
@@ -258,7 +260,7 @@ def _with_reference(
     if fitted:
         symbols = ", ".join(chemical_symbols[z] for z in sorted(fitted))
         what = f"e0 of {symbols} moves by least squares of the new energies against the model."
-        warnings.warn(f"{what} Fix: add isolated atoms to the frames, or give e0.", GapkitWarning, stacklevel=4)
+        warn(f"{what} Fix: add isolated atoms to the frames, or give e0.")
     return replace(state, e0={z: e + shift.get(z, 0.0) for z, e in state.e0.items()})
 
 

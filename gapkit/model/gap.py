@@ -41,7 +41,8 @@ class GAP(Fitted):
     Parameters
     ----------
     terms
-        `SoapTerm`s and `PairTerm`s whose energies add up. None: chosen from the data (`gapkit.model.choosing`).
+        Any of `SoapTerm`, `PairTerm`, `TripletTerm` and `ACSFTerm`, whose energies add up. None: chosen from the data
+        (`gapkit.model.choosing`).
     noise
         σ of the labels. None: those with which left-out frames are predicted best; with terms of yours, `Noise()`
         times a factor learned from the data (evidence).

@@ -92,7 +92,9 @@ def evaluate(
         pairs = (neighbours or NeighbourList(state.reach)).pairs(frame)
         values |= next(ordered_map(lambda p: derived(state, frame, p, want, max_memory), [pairs], 1))
     if "extrapolation" in want:
-        values |= {"extrapolation": sums.likeness.extrapolation_e, "nearest": sums.likeness.column_e}
+        nearest_e = sums.likeness.column_e
+        unlike_e = np.where(np.isin(nearest_e, state.guessed_m), 1.0, sums.likeness.extrapolation_e)
+        values |= {"extrapolation": unlike_e, "nearest": nearest_e}
     return Prediction(**values)
 
 

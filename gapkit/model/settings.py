@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 from gapkit._check import memory, threads
 from gapkit.atoms.keys import Keys
-from gapkit.errors import ConfigError, GapkitWarning, nearest
+from gapkit.errors import ConfigError, nearest, warn
 from gapkit.gp.noise import Noise
 
 
@@ -48,7 +47,7 @@ def warn_of_groups(noise: Noise, groups: Collection[str]) -> None:
     """A group that no frame has is a slip of the pen, or absent from this part of the data."""
     for group in sorted(set(noise.groups or {}) - set(groups)):
         what = f"Noise.groups names '{group}', which no frame has; {nearest(group, groups)}."
-        warnings.warn(what, GapkitWarning, stacklevel=3)
+        warn(what)
 
 
 def name_of(term: Any, number: int) -> str:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from gapkit.model.fitting import sigmas_of, training_errors
 from gapkit.model.known import OpenScale
 from gapkit.model.parallel import one_blas_thread
 from gapkit.model.terms import Term
-from gapkit.typing import FloatArray
+from gapkit.typing import FloatArray, IntArray
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +97,22 @@ class ModelState:
     def species(self) -> tuple[int, ...]:
         """Atomic numbers that the model knows, ascending."""
         return tuple(sorted(set(self.e0).intersection(*(term.descriptor.species for term in self.terms))))
+
+    @property
+    def guessed(self) -> tuple[int, ...]:
+        """Elements whose e0 is no energy of an isolated atom, but from least squares; files before schema 4 forgot."""
+        return tuple(self.training.get("guessed", ()))
+
+    @cached_property
+    def guessed_m(self) -> IntArray:
+        """Columns of the isolated atoms of these elements, of which no label tells."""
+        found = [
+            columns.start + own.start + np.flatnonzero(term.origins[channel].frame_m == ISOLATED)
+            for term, columns in zip(self.terms, self.slices, strict=True)
+            for channel, own in term.columns.items()
+            if channel in term.origins and channel[0] in self.guessed
+        ]
+        return np.concatenate([np.empty(0, dtype=np.int64), *found])
 
     def is_compared(self, term: SparseTerm) -> bool:
         """Whether atoms are compared with its sparse points: if these are environments, or no term has such."""

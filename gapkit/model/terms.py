@@ -87,7 +87,7 @@ def require_species(known: Sequence[int], frames: Iterable[Frame]) -> None:
                 f"Species not covered. The model knows {', '.join(chemical_symbols[z] for z in known)}; "
                 f"here is {symbols} at atoms {places}",
                 where=frame.where,
-                fix="add frames with it and refit, or remove those atoms",
+                fix="add frames with it (GAP.extend, gapkit extend) or fit anew, or remove those atoms",
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -10,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gapkit.baselines.base import Baseline
-from gapkit.errors import GapkitWarning
+from gapkit.baselines.isolated import not_isolated
+from gapkit.errors import warn
 from gapkit.gp.compress import CompressedRows
 from gapkit.gp.evidence import learn_baseline_scales, learn_deltas, learn_scale
 from gapkit.gp.noise import Noise
@@ -118,7 +118,12 @@ def _solved(
         posterior=UNSOLVED,
         rows=[isolated_rows(chosen, species, len(data.found_b)), *rows],
         hashes=np.array([f.hash for f in frames], dtype=np.uint64),
-        training={"frames": len(frames), "atoms": sum(f.n_atoms for f in frames), "left_out": left_out(frames, noise)},
+        training={
+            "frames": len(frames),
+            "atoms": sum(f.n_atoms for f in frames),
+            "left_out": left_out(frames, noise),
+            "guessed": sorted(not_isolated(frames, data.e0)),
+        },
         sources=sources_of(frames, chosen),
         keys=data.keys,
     )
@@ -168,7 +173,7 @@ def rescaled(draft: ModelState, found: OfElements, scales_b: FloatArray) -> Mode
     for one, factor in zip(draft.open_b, map(float, scales_b), strict=True):
         if not factor:
             what = f"The data give the baseline '{one.baseline.kind}' the scale 0: it plays no part in the model."
-            warnings.warn(f"{what} Fix: leave it out, or correct what it assumes.", GapkitWarning, stacklevel=5)
+            warn(f"{what} Fix: leave it out, or correct what it assumes.")
         found = found.minus(one.taken, factor - one.factor)
         now_b.append(replace(one, baseline=with_scale(one.baseline, factor), factor=factor))
         changed[id(one.baseline)] = now_b[-1].baseline

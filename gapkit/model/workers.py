@@ -6,6 +6,7 @@ another at each of them, which takes longer than the steps; processes scale.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import tempfile
@@ -27,6 +28,8 @@ _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NU
 _files: weakref.WeakKeyDictionary[ModelState, str] = weakref.WeakKeyDictionary()
 _pools: dict[int, Any] = {}  # one at most, by its number of workers
 _kept: dict[str, ModelState] = {}  # in a worker: the last model
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # nobody would answer there
 
 
 def shared_map(
@@ -44,7 +47,7 @@ def shared_map(
         Chunks of items that each process gets, one after the other.
     """
     workers = min(n_threads(n_jobs), len(items))
-    if workers < 2:
+    if workers < 2 or multiprocessing.current_process().daemon:  # which may have no processes of its own
         yield from ordered_map(lambda item: function(state, item), items, 1)
         return
     from joblib.externals.loky.process_executor import BrokenProcessPool

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from gapkit._check import generator, whole
-from gapkit.errors import ConfigError, DataError, GapkitWarning, nearest
+from gapkit.errors import ConfigError, DataError, nearest, warn
 from gapkit.numerics.farthest import TOLERANCE, farthest_point, unique_rows, vectors
 from gapkit.typing import FloatArray, IntArray, Rng
 
@@ -255,11 +255,7 @@ def select(
         pool = rows if quotas is None else rows[names[rows] == group]
         if count > len(pool):
             place = "" if quotas is None else f" in group '{group}'"
-            warnings.warn(
-                f"{count} sparse points wanted{place}, but only {len(pool)} environments are distinct: all are taken",
-                GapkitWarning,
-                stacklevel=2,
-            )
+            warn(f"{count} sparse points wanted{place}, but only {len(pool)} environments are distinct: all are taken")
         if min(count, len(pool)):
             chosen.append(pool[METHODS[method](x[pool], min(count, len(pool)), random)])
     return np.concatenate(chosen)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gapkit import GAP, ConfigError, GapkitWarning, SoapTerm
 from gapkit._check import generator, whole
-from gapkit.errors import nearest
+from gapkit.errors import nearest, warn
 from gapkit.tuning.figure import save_similarity
 from gapkit.typing import FloatArray, Rng
 
@@ -227,5 +227,5 @@ def _maximised(trial: _Trial, n_steps: int) -> Embedding:
             options = {"maxiter": n_steps, "eps": _STEP / _UNIT, "ftol": _TOLERANCE}
             minimize(loss, start_x, method="L-BFGS-B", callback=step, options=options)
         except KeyboardInterrupt:
-            warnings.warn("learning was interrupted; the best vectors so far are kept", GapkitWarning, stacklevel=3)
+            warn("learning was interrupted; the best vectors so far are kept")
     return Embedding(best[1], tuple(history))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from gapkit import GAP, ACSFTerm, ConfigError, DataError, Frame, GapkitWarning, Keys, SoapTerm, evaluate, split
 from gapkit._check import generator, threads, whole
+from gapkit.errors import warn
 from gapkit.numerics.partition import spread
 from gapkit.tuning.curve import CurvePoint, LearningCurve
 from gapkit.typing import KINDS, IntArray, Rng
@@ -86,7 +87,7 @@ def learning_curve(
         except KeyboardInterrupt:
             if not by_frames:
                 raise
-            warnings.warn("the learning curve was interrupted and ends early", GapkitWarning, stacklevel=2)
+            warn("the learning curve was interrupted and ends early")
     return LearningCurve(tuple(by_frames), tuple(by_sparse), len(test))
 
 

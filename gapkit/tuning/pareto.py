@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
@@ -12,9 +11,9 @@ import numpy as np
 from ase import Atoms
 from tqdm import tqdm
 
-from gapkit import GAP, ConfigError, DataError, Errors, Frame, GapkitWarning, HeldOut, Noise
+from gapkit import GAP, ConfigError, DataError, Errors, Frame, HeldOut, Noise
 from gapkit._check import whole
-from gapkit.errors import nearest
+from gapkit.errors import nearest, warn
 from gapkit.tuning.front import Pareto, Point, not_dominated
 from gapkit.typing import KINDS, FloatArray, Kind
 from gapkit.units import REPORTED
@@ -78,7 +77,7 @@ def pareto(
         if not evidences:
             raise
         what = f"the scan was interrupted; the first {len(evidences)} of {len(noises)} models are kept"
-        warnings.warn(what, GapkitWarning, stacklevel=2)
+        warn(what)
     values_xo = np.array(values[: len(evidences)])
     points = [
         Point(noise, dict(zip(named, map(float, values_o), strict=True)), evidence, bool(on_front), role)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gapkit import GAP, ConfigError, DataError, GapkitError, GapkitWarning
-from gapkit.errors import nearest
+from gapkit.errors import nearest, warn
 from gapkit.tuning.space import Settings, Space, in_words
 from gapkit.typing import Kind
 from gapkit.units import REPORTED
@@ -169,7 +169,7 @@ class Bench:
 def leave_aside(settings: Settings, error: GapkitError) -> None:
     """Warn of settings that cannot be judged."""
     what = f"{in_words(settings)} is left aside: {error.what[0].lower()}{error.what[1:]}."
-    warnings.warn(f"{what} Fix: {error.fix}.", GapkitWarning, stacklevel=3)
+    warn(f"{what} Fix: {error.fix}.")
 
 
 def known_score(name: str) -> str:

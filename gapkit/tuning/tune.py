@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ase import Atoms
 
-from gapkit import GAP, ConfigError, Frame, GapkitWarning, trajectories
+from gapkit import GAP, ConfigError, Frame, trajectories
 from gapkit._check import generator
-from gapkit.errors import nearest
+from gapkit.errors import nearest, warn
 from gapkit.tuning.checkpoint import Checkpoint
 from gapkit.tuning.search import Budget, Search
 from gapkit.tuning.space import space_of
@@ -106,7 +105,7 @@ def tune(
     except KeyboardInterrupt:
         if not search.done:
             raise
-        warnings.warn("tuning was interrupted; the trials so far are kept", GapkitWarning, stacklevel=2)
+        warn("tuning was interrupted; the trials so far are kept")
     search.tell()
     return Tuning(tuple(search.done.values()), base, varied, seed, score, left_out, noise)
 
@@ -123,7 +122,7 @@ def _together(frames: Sequence[Frame], leave: str | Sequence[Any]) -> tuple[list
     n = len({label for label, frame in zip(labels, frames, strict=True) if frame.n_atoms > 1})
     if n < _FEW:
         what = f"The frames are of {n} trajectories, too few to leave one out: frames are left out one by one."
-        warnings.warn(f"{what} Fix: give leave='frame', or a label for each frame.", GapkitWarning, stacklevel=3)
+        warn(f"{what} Fix: give leave='frame', or a label for each frame.")
         return None, "frame"
     return labels, leave
 

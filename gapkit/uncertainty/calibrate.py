@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, Final
@@ -10,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 from ase import Atoms
 
-from gapkit import GAP, Calibration, ConfigError, DataError, Frame, GapkitWarning, Residuals, Scale
+from gapkit import GAP, Calibration, ConfigError, DataError, Frame, Residuals, Scale
 from gapkit._check import generator
+from gapkit.errors import warn
 from gapkit.numerics import stats
 from gapkit.typing import KINDS, FloatArray, IntArray, Kind, Rng
 from gapkit.uncertainty.curve import best_scale, folds, taken
@@ -119,7 +119,7 @@ def _left_out(model: GAP, data: Sequence[Any]) -> dict[Kind, Residuals]:
         apart = model.leave_one_out(data, by="config_type")
     except ConfigError as error:
         what = f"only single frames were left out, since {error.what}: far from the data σ is extrapolated"
-        warnings.warn(what, GapkitWarning, stacklevel=3)
+        warn(what)
         return found
     return {kind: _joined(rows, apart[kind]) for kind, rows in found.items()}
 
@@ -136,7 +136,7 @@ def _usable(rows: Residuals, kind: Kind) -> Residuals | None:
     if n_frames >= LEAST_FRAMES:
         return rows
     what = f"{kind}: not calibrated, since only {n_frames} frames have values that can be compared"
-    warnings.warn(what, GapkitWarning, stacklevel=3)
+    warn(what)
     return None
 
 
@@ -209,10 +209,10 @@ def _warn(kind: Kind, report: dict[str, Any]) -> None:
     ratio, rho, n_frames = report["ratio_by_sigma"][-1], report["spearman"], report["n_frames"]
     if n_frames < USUAL_FRAMES:
         what = f"{kind}: only {n_frames} frames to calibrate with, σ may be wrong by tens of per cent"
-        warnings.warn(what, GapkitWarning, stacklevel=3)
+        warn(what)
     if not BIASED[0] <= ratio <= BIASED[1]:
         what = f"{kind}: large σ is biased: where σ is largest, the rms error is {ratio:.2f} times the rms σ"
-        warnings.warn(what, GapkitWarning, stacklevel=3)
+        warn(what)
     if rho < UNRANKED:
         what = f"{kind}: σ hardly tells large errors from small ones (Spearman {rho:.2f})"
-        warnings.warn(what, GapkitWarning, stacklevel=3)
+        warn(what)

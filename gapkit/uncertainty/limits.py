@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
 from typing import Literal, NamedTuple
 
-from gapkit import GAP, ConfigError, GapkitWarning
+from gapkit import GAP, ConfigError
+from gapkit.errors import warn
 
 UNITS: dict[str, tuple[Literal["forces", "energy"], float]] = {
     **{f"{prefix}eV/{length}": ("forces", factor) for length in ("Å", "A", "Ang", "Angstrom", "angstrom")
@@ -66,11 +66,9 @@ def read_limit(limit: object, miss_rate: float, model: GAP) -> Limit | None:
     found = _with_unit(limit)
     calibration = model.calibration_
     if calibration is None or found.kind not in calibration.scales:
-        what = (
-            f"σ of the {found.kind} is not calibrated and may be ten times too small; the limit is compared with it as "
-            "it is. Calibrate with gapkit.uncertainty.calibrate(model, frames)."
-        )
-        warnings.warn(what, GapkitWarning, stacklevel=3)
+        what = f"σ of the {found.kind} is not calibrated and may be ten times too small or too large; the limit is "
+        what += "compared with it as it is. Calibrate it with gapkit calibrate, or gapkit.uncertainty.calibrate."
+        warn(what)
     return found
 
 

@@ -140,7 +140,7 @@ def test_an_element_that_the_model_does_not_know() -> None:
     ):
         with pytest.raises(SpeciesError, match=r"knows C, Si; here is Ge at atoms 1 \(frame 1\)") as error:
             call()
-        assert "refit" in error.value.fix
+        assert "gapkit extend" in error.value.fix
     with pytest.raises(SpeciesError, match=r"knows Si; here is C, Ge at atoms 1, 3"):
         fitted().predict(odd)
 

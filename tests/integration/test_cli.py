@@ -16,7 +16,9 @@ from ase.units import GPa
 
 from gapkit import GAP, Frame, GapkitWarning, Noise, PairTerm, SoapTerm, load, read_frames
 from gapkit.atoms.labels import to_frames
+from gapkit.cli.config import Config
 from gapkit.cli.main import main
+from gapkit.cli.plan import make_plan
 from gapkit.model.defaults import default_terms
 from tests.conftest import Silicon
 
@@ -276,7 +278,7 @@ def test_info(files: Files, run: Run, tmp_path: Path) -> None:
     assert err == ""
     for line in [
         r"format\s+gapkit model, schema \d+",
-        rf"species\s+Si \(e0 {model.e0_[14]:.6g} eV\)",
+        rf"species\s+Si \(e0 {model.e0_[14]:.6g} eV, by least squares\)",
         r"training\s+6 frames, \d+ atoms",
         rf"sigma\s+energy {noise.energy:g} eV/atom, forces {noise.forces:g} eV/Å, stress {noise.stress:g} eV/atom",
         rf"log evidence\s+{model.log_evidence_:.1f}",
@@ -318,8 +320,52 @@ def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     if words[0] == "fit":
         for text in (
-            "sigma of energies, eV/atom; 'none' leaves them out [0.001]",
+            "sigma of energies, eV/atom; 'none' leaves them out [from the data, or 0.001]",
             "[[terms]]",
             "--r-cut also moves r0",
         ):
             assert text in " ".join(out.split())
+
+
+def test_a_model_remembers_the_names_of_its_labels(files: Files, run: Run, tmp_path: Path) -> None:
+    """Frames with a second energy are judged by the one that was fitted, and known again; [keys] win."""
+    structures = read_frames(files.train)
+    for atoms in structures:
+        atoms.info["other_energy"] = atoms.get_potential_energy() - 3.0 * len(atoms)
+    data, model = tmp_path / "two.xyz", tmp_path / "m.gap"
+    ase.io.write(data, structures)
+    (tmp_path / "other.toml").write_text("[keys]\nenergy = 'other_energy'\n")
+    (tmp_path / "usual.toml").write_text("[keys]\nenergy = 'energy'\n")
+    out, _ = run("fit", data, "-o", model, *SMALL, "--config", tmp_path / "other.toml")
+    trained = out.split("errors on the training data")[1]
+    out, err = run("evaluate", model, data)
+    assert table_of(out) == table_of(trained)
+    assert "6 frames of" in err
+    out, err = run("evaluate", model, data, "--config", tmp_path / "usual.toml")
+    assert float(table_of(out)["total"][2]) == pytest.approx(3000.0, rel=0.05)
+    main(["extend", str(model), str(data), "-o", str(tmp_path / "more.gap")])
+    assert not (tmp_path / "more.gap").exists()  # the frames are in the fit already
+
+
+def test_labels_in_other_units_are_noticed(files: Files, run: Run, tmp_path: Path) -> None:
+    structures = read_frames(files.train)
+    for k, atoms in enumerate(structures):
+        atoms.calc.results["forces"] = -30.0 * np.roll(atoms.get_forces(), k + 1, axis=0)
+    ase.io.write(tmp_path / "odd.xyz", structures)
+    _, err = run("fit", tmp_path / "odd.xyz", "-o", tmp_path / "m.gap", *SMALL)
+    assert "gapkit: warning: forces: errors on the training data are as large as the labels vary" in err
+    assert "Fix: gapkit check" in err
+
+
+def test_one_kind_left_out_leaves_the_choice_of_the_others(silicon: Silicon) -> None:
+    data = to_frames(list(silicon.train[::6]))
+    options = {"n_sparse": 20, "r_cut": 4.0, "n_max": 3, "l_max": 2, "jobs": 1}
+    with pytest.warns(GapkitWarning, match="e0 of Si"):
+        free = make_plan(data, Config(), options).model.noise
+        left = make_plan(data, Config(), {**options, "sigma_stress": None})
+        given = make_plan(data, Config(), {**options, "sigma_stress": 0.05}).model.noise
+    assert left.model.noise.stress is None
+    assert left.model.noise.energy != Noise().energy
+    assert free.stress != given.stress == 0.05
+    assert given.energy == Noise().energy
+    assert ("sigma_stress", "left out") in [(choice.name, choice.value) for choice in left.choices]

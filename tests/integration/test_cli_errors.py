@@ -142,7 +142,10 @@ def test_options_that_contradict_the_config(shared: Path, refused: Any, tmp_path
         (["fit", "a.xyz", "-o", "m.gap", "--r-cut", "inf"], "'inf' is not a positive number"),
         (["fit", "a.xyz", "-o", "m.gap", "--r-cut", "none"], "'none' is not a positive number"),
         (["fit", "a.xyz", "-o", "m.gap", "--sigma-energy", "-1"], "--sigma-energy"),
-        (["fit", "a.xyz", "-o", "m.gap", "--sigma", "1"], "unrecognized arguments: --sigma"),
+        (
+            ["fit", "a.xyz", "-o", "m.gap", "--sigma", "1"],
+            "there is no option --sigma. Fix: did you mean --sigma-stress? see",
+        ),
     ],
 )
 def test_wrong_options(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

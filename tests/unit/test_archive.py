@@ -9,6 +9,7 @@ import pickle
 import stat
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -329,10 +330,13 @@ def test_a_newer_model(saved: Path, more: dict[str, Any]) -> None:
 def test_other_files(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="no gapkit model"):
         load(rewritten(saved, document(lambda d: d.update(format="other"))))
-    for content in (b"", b"3\nSi", b"PK\x03\x04"):
+    for content in (b"", b"PK\x03\x04"):
         saved.write_bytes(content)
         with pytest.raises(ModelFileError, match="damaged or truncated"):
             load(saved)
+    saved.write_bytes(b"3\nSi")
+    with pytest.raises(ModelFileError, match=r"no gapkit model.*the model comes before the structures"):
+        load(saved)
     for path in (tmp_path, tmp_path / "nothing.gap"):
         with pytest.raises(ModelFileError, match="does not exist"):
             load(path)
@@ -468,3 +472,20 @@ def test_the_names_of_the_labels_stay(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No frame has 'E_new'"):
         evaluate(twin, data)
     assert twin.predict(data[1].copy()).energy == one.predict(data[1].copy()).energy
+
+
+def test_links_stay_links_and_devices_devices(saved: Path, tmp_path: Path) -> None:
+    link, pipe = tmp_path / "link.gap", tmp_path / "pipe"
+    link.symlink_to(saved)
+    before = saved.read_bytes()
+    fitted_two().save(link)
+    assert link.is_symlink()
+    assert saved.read_bytes() != before
+    assert load(link).species_ == fitted_two().species_
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        fitted().save(pipe)
+        assert read.result(60)[:2] == b"PK"
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []

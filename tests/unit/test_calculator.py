@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,26 @@ def test_it_follows_a_model_that_learns(change: str) -> None:
     new.calc = calc
     assert new.get_potential_energy() == pytest.approx(one.predict(new).energy, abs=1e-10)
     assert new.get_forces() == pytest.approx(one.predict(new).forces, abs=1e-10)
+
+
+def test_threads_may_share_one() -> None:
+    """They wait for one another; every energy is that of its own structure."""
+    shared, structures = GAPCalculator(fitted()), [crystal(k).copy() * (1 + k % 3, 1, 1) for k in range(24)]
+    for atoms in structures:
+        atoms.calc = shared
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda atoms: (atoms.get_potential_energy(), atoms.get_forces()), structures))
+    for (energy, forces), atoms in zip(found, structures, strict=True):
+        expected = fitted().predict(atoms)
+        assert energy == pytest.approx(expected.energy, abs=1e-9)
+        assert forces == pytest.approx(expected.forces, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"), [("stds", "did you mean 'std'"), ("to_atom", "'to_atoms'"), ("n_jobs", "set model.n_jobs before")]
+)
+def test_arguments_that_it_does_not_have(name: str, fix: str) -> None:
+    with pytest.raises(ConfigError, match=f"no argument '{name}'") as error:
+        GAPCalculator(fitted(), **{name: True})
+    assert fix in error.value.fix
+    assert GAPCalculator(fitted(), label="si").label == "si"

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import gapkit
 from gapkit import errors
 from gapkit._check import generator, not_negative, positive, threads, whole
 from gapkit.errors import ConfigError, DataError, GapkitError, GapkitWarning, ModelFileError, NotFittedError, nearest
+from tests.samples import frames, model
 
 ROOT = Path(__file__).parents[2]
 CLASSES = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, GapkitError)]
@@ -39,6 +41,7 @@ def test_the_tree() -> None:
         "DataError",
         "SpeciesError",
         "ConfigError",
+        "NothingInReach",
         "ModelFileError",
         "NotFittedError",
     }
@@ -113,3 +116,11 @@ def test_model_file_error_is_an_os_error_that_reads_well() -> None:
     with pytest.raises(OSError, match="damaged") as error:
         raise ModelFileError("the file is damaged", where="a.gap", fix="copy it again")
     assert str(error.value) == "the file is damaged (a.gap). Fix: copy it again."
+
+
+def test_a_warning_names_the_line_of_the_user() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model().fit(frames()[1:])
+    (one,) = [w for w in caught if issubclass(w.category, GapkitWarning)]
+    assert Path(one.filename).name == "test_errors.py"

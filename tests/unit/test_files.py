@@ -35,7 +35,7 @@ def test_reading_files(file: Path) -> None:
         read_frames(file, "5:")
     with pytest.raises(DataError, match=r"does not exist.*missing\.xyz"):
         read_frames(file.with_name("missing.xyz"))
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="is a directory"):
         read_frames(file.parent)
 
 

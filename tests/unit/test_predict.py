@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from gapkit import GAP, ConfigError, DataError, NotFittedError, PairTerm
+from gapkit import GAP, ConfigError, DataError, GapkitWarning, NotFittedError, PairTerm
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
 from tests.samples import E0, EVERYTHING, atom, cluster, crystal, fitted, fitted_two, frames, model, numbers
@@ -161,3 +161,15 @@ def test_extrapolation_without_many_body_terms_is_that_of_bonds() -> None:
     model = GAP([PairTerm(r_cut=3.5, n_sparse=6)]).fit(frames())
     near, far = (model.predict(Atoms("Si2", [[0, 0, 0], [r, 0, 0]]), {"extrapolation"}) for r in (2.3, 1.0))
     assert near.extrapolation.max() < 0.5 < far.extrapolation.min()
+
+
+def test_an_isolated_atom_that_no_label_tells_of_is_unknown() -> None:
+    """Its e0 is by least squares: it is a sparse point, but no data."""
+    lone = Atoms("Si3", [[0, 0, 0], [2.3, 0, 0], [40, 0, 0]])
+    with pytest.warns(GapkitWarning, match="e0 of Si"):
+        guessed = model().fit(frames()[1:])
+    assert guessed.predict(lone, {"extrapolation"}).extrapolation[2] == 1.0
+    assert guessed.state_.guessed == (14,)
+    for known in (model().fit(frames()), model(e0=E0).fit(frames()[1:])):
+        assert known.state_.guessed == ()
+        assert known.predict(lone, {"extrapolation"}).extrapolation[2] < 1e-3

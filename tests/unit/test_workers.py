@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from gapkit import ConfigError, DataError, evaluate
+from gapkit import GAP, ConfigError, DataError, evaluate
 from gapkit.model import workers
 from gapkit.model.state import ModelState
 from gapkit.model.workers import shared_map
@@ -101,3 +102,18 @@ def test_evaluation_and_score_use_them() -> None:
     assert [p.energy for p in two.predict([Atoms("Si"), crystal(1)])] == [
         p.energy for p in one.predict([Atoms("Si"), crystal(1)])
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_processes_that_were_forked() -> None:
+    """They have no pool, and make none where they may not."""
+    model, structures = deepcopy(fitted()), [crystal(k) for k in range(4)]
+    model.n_jobs = 2
+    expected = [p.energy for p in model.predict(structures)]  # the pool of this process
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        found = pool.apply_async(energies, (model, structures)).get(60)
+    assert found == expected
+
+
+def energies(model: GAP, structures: list[Atoms]) -> list[float]:
+    return [p.energy for p in model.predict(structures)]
