@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gapkit import Noise, __version__
-from gapkit.cli import calibrate, check, evaluate, extend, fit, info, md, scan, tune
+from gapkit.cli import calibrate, check, evaluate, extend, fit, info, md, predict, scan, tune
 from gapkit.cli.messages import complain, messages
 from gapkit.cli.options import Parser, amount, number, positive, sigma
 from gapkit.errors import GapkitError
@@ -24,6 +24,7 @@ examples:
   gapkit fit train.xyz -o si.gap                        everything chosen from the data
   gapkit tune train.xyz -o best.toml --budget 10min     settings by evidence and errors, for gapkit fit --config
   gapkit evaluate si.gap test.xyz --plot parity.png     errors on structures that it has not seen
+  gapkit predict si.gap new.xyz -o out.xyz --std        energies, forces, stresses and their sigma, to a file
   gapkit extend si.gap more.xyz -o more.gap             new data, new elements, another functional
   gapkit scan si.gap new.xyz --plot front.png           weigh energies, forces and stresses against one another
   gapkit calibrate si.gap new.xyz                       sigma that agree with errors, stored in si.gap
@@ -120,6 +121,13 @@ configuration file (TOML; command-line options win over it; every table and key 
 --r-cut, --n-max, --l-max, --zeta and --n-sparse set the SOAP term; if the configuration file has several, or
 none, they are refused. --r-cut also moves r0 of a "poly" weighting that ended at the old cutoff, and without
 [[terms]] it also sets the cutoff of the pair term.
+"""
+
+
+_PREDICT_EPILOG = """\
+The structures are written as they were read, with gapkit_energy (eV) and gapkit_stress (eV/Å³, tension positive, xx yy
+zz yz xz xy) for each, and gapkit_forces (eV/Å) for each atom: names that no fit takes for labels. With --std also
+gapkit_energy_std, gapkit_forces_std, gapkit_stress_std, calibrated if the model is, and gapkit_extrapolation (0 ... 1).
 """
 
 
@@ -239,6 +247,17 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--jobs", type=number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
 
 
+def _add_predict(commands: Any) -> None:
+    parser = _command(commands, predict, _PREDICT_EPILOG)
+    parser.add_argument("model", metavar="MODEL.gap", help="model file")
+    parser.add_argument(
+        "frames", metavar="FRAMES.xyz", help="structures, any format that ASE reads; labels are not needed"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.xyz", help="extended XYZ to write")
+    parser.add_argument("--std", action="store_true", help="standard deviations, too, which take far longer")
+    parser.add_argument("--jobs", type=number(1, also=-1), metavar="J", help="processes [one per core, at most 8]")
+
+
 def _add_extend(commands: Any) -> None:
     parser = _command(commands, extend, _EXTEND_EPILOG)
     parser.add_argument("model", metavar="MODEL.gap", help="model file")
@@ -340,7 +359,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gapkit {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    adders = [_add_check, _add_fit, _add_tune, _add_evaluate, _add_extend]
+    adders = [_add_check, _add_fit, _add_tune, _add_evaluate, _add_predict, _add_extend]
     adders += [_add_scan, _add_calibrate, _add_md, _add_info]
     for add in adders:
         add(commands)

@@ -23,7 +23,7 @@ from gapkit.typing import KINDS, FloatArray, Kind
 from gapkit.units import GPA, REPORTED
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Labels of one kind and what the model says about them, in the order of the frames.
 
@@ -36,6 +36,10 @@ class Comparison:
 
     true_n: FloatArray
     predicted_n: FloatArray
+
+    def __repr__(self) -> str:
+        """The errors in one line."""
+        return f"<Comparison of {len(self.true_n)} values; MAE {self.mae:.3g}, RMSE {self.rmse:.3g}>"
 
     @property
     def mae(self) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from gapkit.atoms.frame import Frame
 from gapkit.errors import ConfigError, DataError, nearest
 from gapkit.typing import FloatArray, IntArray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """Result of `GAP.predict`; what was not asked for is None.
 
@@ -69,6 +69,12 @@ class Prediction:
     extrapolation: FloatArray | None = None
     nearest: IntArray | None = None
     by_term: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The energy, and the names of what else was asked for: the arrays would fill pages."""
+        given = [f.name for f in fields(self) if f.name not in ("energy", "by_term")]
+        others = [name for name in given if getattr(self, name) is not None]
+        return f"<Prediction: energy {self.energy:.6f} eV" + (f"; {', '.join(others)}>" if others else ">")
 
 
 VALUES = ("energy", "energies", "forces", "stress")

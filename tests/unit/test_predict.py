@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from gapkit import GAP, ConfigError, DataError, GapkitWarning, NotFittedError, PairTerm
+from gapkit import GAP, ConfigError, DataError, GapkitWarning, NotFittedError, PairTerm, evaluate
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
 from tests.samples import E0, EVERYTHING, atom, cluster, crystal, fitted, fitted_two, frames, model, numbers
@@ -173,3 +173,11 @@ def test_an_isolated_atom_that_no_label_tells_of_is_unknown() -> None:
     for known in (model().fit(frames()), model(e0=E0).fit(frames()[1:])):
         assert known.state_.guessed == ()
         assert known.predict(lone, {"extrapolation"}).extrapolation[2] < 1e-3
+
+
+def test_a_prediction_is_read_in_one_line() -> None:
+    atoms = crystal(9)
+    p = fitted().predict(atoms, {"forces", "energy_std"})
+    names = "forces, energy_std, energy_epistemic_std, energy_aleatoric_std"
+    assert repr(p) == f"<Prediction: energy {p.energy:.6f} eV; {names}>"
+    assert repr(evaluate(fitted(), [atoms]).forces).startswith("<Comparison of 6 values; MAE ")
