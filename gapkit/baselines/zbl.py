@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations_with_replacement
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -16,10 +16,11 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList, Pairs
 from gapkit.baselines.base import Contribution
 from gapkit.errors import ConfigError, SpeciesError, nearest
-from gapkit.numerics.cutoff import smooth_step
+from gapkit.numerics.cutoff import gentle_step, smooth_step
 from gapkit.typing import FloatArray, IntArray, Kind
 
 Radii: TypeAlias = float | Mapping[str | tuple[str, str], float] | None
+_Step: TypeAlias = Callable[[FloatArray, float, float], tuple[FloatArray, FloatArray]]
 _Pair: TypeAlias = tuple[int, int]  # atomic numbers in the alphabetical order of the symbols
 
 CONTACT: Final = 1.6
@@ -32,6 +33,10 @@ UNSEEN: Final = 0.9
 INNER: Final = 0.6
 """Inner radius, in outer radii."""
 
+MARGIN: Final = 0.97
+"""Outer radius, in shortest distances of the data: those of new structures of the same kind are a little shorter."""
+
+_STEPS: Final[dict[int, _Step]] = {2: smooth_step, 4: gentle_step}
 _SCREENING: Final = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
 _LENGTH: Final = 0.46850  # Å
 _CHARGE2: Final = Hartree * Bohr  # e²/4πε0, eV Å
@@ -41,16 +46,18 @@ class ZBL(Parametric):
     """Universal repulsion of Ziegler, Biersack and Littmark, switched off where the data begin.
 
     E = Σ f(r) Z Z' e²/(4πε0 r) φ(r/a) over pairs, a = 0.4685 Å / (Z^0.23 + Z'^0.23), where φ is a sum of four
-    exponentials and f goes from 1 at the inner to 0 at the outer radius with two continuous derivatives. Each atom
-    gets half the energy of its pairs.
+    exponentials and f goes from 1 at the inner to 0 at the outer radius. Each atom gets half the energy of its pairs.
 
     Parameters
     ----------
     inner, outer
         Radii, Å, 0 < inner < outer: a number for all pairs of elements, or {"O-Si": Å} (also ("O", "Si")) for some.
-        Where none is given, `prepared` takes as `outer` the shortest distance of these elements in the training
-        structures, so that nothing changes there, or 0.9 times the sum of their covalent radii if they never touch;
-        and as `inner` 0.6 times `outer`.
+        Where none is given, `prepared` takes as `outer` 0.97 times the shortest distance of these elements in the
+        training structures, so that nothing changes there, or 0.9 times the sum of their covalent radii if they never
+        touch; and as `inner` 0.6 times `outer`.
+    smoothness
+        Number of continuous derivatives of f, 4 or 2. With 4 it begins gently: atoms of new structures are often a
+        little closer than any in the data. 2 is that of models of before.
 
     Notes
     -----
@@ -59,9 +66,10 @@ class ZBL(Parametric):
 
     kind: ClassVar[str] = "zbl"
 
-    def __init__(self, inner: Radii = None, outer: Radii = None) -> None:
+    def __init__(self, inner: Radii = None, outer: Radii = None, smoothness: int = 4) -> None:
         self.inner = inner
         self.outer = outer
+        self.smoothness = smoothness
 
     def prepared(self, frames: Sequence[Frame]) -> ZBL:
         """A copy with both radii of every pair of elements in the frames, by names such as "O-Si".
@@ -69,8 +77,11 @@ class ZBL(Parametric):
         Raises
         ------
         ConfigError, SpeciesError
-            A radius that is not positive, given twice or not below the outer one; a pair that is no two elements.
+            A radius that is not positive, given twice or not below the outer one; a pair that is no two elements;
+            a smoothness other than 2 and 4.
         """
+        if self.smoothness not in _STEPS:
+            raise ConfigError(f"ZBL.smoothness={self.smoothness!r} does not exist", fix="give 4 or 2")
         species = sorted({int(z) for frame in frames for z in np.unique(frame.numbers_e)}, key=_symbol)
         pairs = list(combinations_with_replacement(species, 2))
         given_inner, given_outer = _read("inner", self.inner, pairs), _read("outer", self.outer, pairs)
@@ -81,7 +92,8 @@ class ZBL(Parametric):
                 what = f"ZBL.inner of {_name(pair)} ({inner[pair]:g} Å) is not below outer ({outer[pair]:g} Å)"
                 raise ConfigError(what, fix="give a smaller inner radius, or a larger outer one")
         names = {pair: _name(pair) for pair in pairs}
-        return ZBL({names[pair]: inner[pair] for pair in pairs}, {names[pair]: outer[pair] for pair in pairs})
+        both: list[Any] = [{names[pair]: own[pair] for pair in pairs} for own in (inner, outer)]
+        return ZBL(both[0], both[1], self.smoothness)
 
     @property
     def reach(self) -> float:
@@ -107,7 +119,7 @@ class ZBL(Parametric):
         z_p, other_p = near.numbers_e[near.i_p], near.numbers_e[near.j_p]
         inner_p, outer_p = self._radii_of(z_p, other_p, frame.where)
         r_p = np.linalg.norm(near.r_pc, axis=1)
-        energy_p, slope_p = _switched(z_p, other_p, r_p, inner_p, outer_p)
+        energy_p, slope_p = _switched(z_p, other_p, r_p, inner_p, outer_p, _STEPS[self.smoothness])
         energies_e = np.bincount(near.i_p, 0.5 * energy_p, frame.n_atoms).astype(np.float64)
         gradient_pc = (0.5 * slope_p / r_p)[:, None] * near.r_pc
         return Contribution(
@@ -138,7 +150,7 @@ class ZBL(Parametric):
 
 
 def _switched(
-    z_p: IntArray, other_p: IntArray, r_p: FloatArray, inner_p: FloatArray, outer_p: FloatArray
+    z_p: IntArray, other_p: IntArray, r_p: FloatArray, inner_p: FloatArray, outer_p: FloatArray, step: _Step
 ) -> tuple[FloatArray, FloatArray]:
     """Switched repulsion f V of each pair, eV, and its slope, eV/Å; shapes (P,)."""
     a_p = _LENGTH / (z_p**0.23 + other_p**0.23)
@@ -151,7 +163,7 @@ def _switched(
     # the step of unit width that ends at 2 takes radii that differ from pair to pair
     width_p = outer_p - inner_p
     s_p = np.maximum(1.0 + (r_p - inner_p) / width_p, 1.0)
-    f_p, f_slope_p = smooth_step(s_p, 2.0, 1.0)
+    f_p, f_slope_p = step(s_p, 2.0, 1.0)
     energy_p = coulomb_p * phi_p
     return f_p * energy_p, f_p * coulomb_p * (slope_p - phi_p / r_p) + f_slope_p * s_p / width_p * energy_p
 
@@ -168,7 +180,9 @@ def _outer_radii(pairs: Sequence[_Pair], frames: Sequence[Frame]) -> dict[_Pair,
         code_p = near.numbers_e[near.i_p] * size + near.numbers_e[near.j_p]
         np.minimum.at(shortest, code_p, np.linalg.norm(near.r_pc, axis=1))
     found = {pair: float(shortest[pair[0] * size + pair[1]]) for pair in pairs}
-    return {pair: found[pair] if found[pair] <= bond + CONTACT else UNSEEN * bond for pair, bond in bonds.items()}
+    return {
+        pair: MARGIN * found[pair] if found[pair] <= bond + CONTACT else UNSEEN * bond for pair, bond in bonds.items()
+    }
 
 
 def _read(name: str, radii: Radii, pairs: Sequence[_Pair]) -> dict[_Pair, float]:

@@ -17,7 +17,7 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.base import Contribution
-from gapkit.baselines.zbl import CONTACT, INNER, UNSEEN, ZBL
+from gapkit.baselines.zbl import CONTACT, INNER, MARGIN, UNSEEN, ZBL
 from gapkit.errors import ConfigError, SpeciesError
 from gapkit.testing.differences import agrees, slope
 
@@ -45,8 +45,8 @@ def dimer(pair: str, r: float) -> Frame:
     return frame(Atoms(pair.split("-"), [[0, 0, 0], [0, 0, r]]))
 
 
-def by_hand(z: int, other: int, r: complex, inner: float, outer: float) -> complex:
-    """One pair in plain numbers; f is one minus the regularised incomplete beta function I_u(3, 3), by its sum."""
+def by_hand(z: int, other: int, r: complex, inner: float, outer: float, smoothness: int = 4) -> complex:
+    """One pair in plain numbers; f is one minus the regularised incomplete beta function I_u(s+1, s+1), a sum."""
     x = r * (z**0.23 + other**0.23) / 0.4685
     phi = 0.0
     for c, d in zip((0.02817, 0.28022, 0.50986, 0.18175), (-0.20162, -0.4029, -0.94229, -3.1998), strict=True):
@@ -54,7 +54,8 @@ def by_hand(z: int, other: int, r: complex, inner: float, outer: float) -> compl
     u = (r - inner) / (outer - inner)
     if u.real >= 1.0:
         return 0.0
-    f = 1.0 if u.real <= 0.0 else sum(math.comb(5, k) * u**k * (1 - u) ** (5 - k) for k in range(3))
+    n = 2 * smoothness + 1
+    f = 1.0 if u.real <= 0.0 else sum(math.comb(n, k) * u**k * (1 - u) ** (n - k) for k in range(smoothness + 1))
     return COULOMB * z * other / r * phi * f
 
 
@@ -78,14 +79,15 @@ def test_bare_nuclei_when_they_meet() -> None:
     assert ratio[0] - r[0] * (ratio[1] - ratio[0]) / (r[1] - r[0]) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("smoothness", [2, 4])
 @pytest.mark.parametrize("r", [0.2, 0.69, 0.71, 0.9, 1.3, 1.49, 1.51, 4.0])
-def test_switched_pair_by_hand(r: float) -> None:
+def test_switched_pair_by_hand(r: float, smoothness: int) -> None:
     """The slope of the numbers by hand is exact: a complex step."""
-    baseline = ZBL(inner={"O-Si": 0.7}, outer={("Si", "O"): 1.5}).prepared([dimer("Si-O", 3.0)])
+    baseline = ZBL({"O-Si": 0.7}, {("Si", "O"): 1.5}, smoothness).prepared([dimer("Si-O", 3.0)])
     found = baseline.evaluate(dimer("Si-O", r), EVERYTHING)
-    energy, step = by_hand(14, 8, r, 0.7, 1.5), 1e-30
+    energy, step = by_hand(14, 8, r, 0.7, 1.5, smoothness), 1e-30
     assert found.energies_e == pytest.approx(np.full(2, 0.5 * energy), rel=1e-9, abs=1e-13)
-    force = -np.imag(by_hand(14, 8, r + 1j * step, 0.7, 1.5)) / step
+    force = -np.imag(by_hand(14, 8, r + 1j * step, 0.7, 1.5, smoothness)) / step
     assert found.forces_ec == pytest.approx(np.array([[0, 0, -force], [0, 0, force]]), rel=1e-9, abs=1e-12)
     assert found.virial_cc == pytest.approx(np.diag([0, 0, -force * r]), rel=1e-9, abs=1e-12)
 
@@ -120,9 +122,10 @@ def test_repulsive_at_every_distance_between_all_elements() -> None:
     assert (before > 0.0).all()
 
 
+@pytest.mark.parametrize("smoothness", [2, 4])
 @pytest.mark.parametrize("edge", [0.7, 1.5])
-def test_two_continuous_derivatives_at_both_radii(edge: float) -> None:
-    baseline = ZBL(inner=0.7, outer=1.5).prepared([dimer("O-Si", 3.0)])
+def test_two_continuous_derivatives_at_both_radii(edge: float, smoothness: int) -> None:
+    baseline = ZBL(inner=0.7, outer=1.5, smoothness=smoothness).prepared([dimer("O-Si", 3.0)])
 
     def force(r: float) -> float:
         return float(baseline.evaluate(dimer("O-Si", r), ("forces",)).forces_ec[1, 2])
@@ -133,6 +136,19 @@ def test_two_continuous_derivatives_at_both_radii(edge: float) -> None:
         # a third derivative that jumps leaves a difference of order h, a second one that jumps would not
         assert abs(right - left) < 200.0 * scale * h
         assert abs(force(edge + h) - force(edge - h)) < 20.0 * scale * h
+
+
+def test_a_little_closer_than_the_data_is_hardly_felt() -> None:
+    """Atoms of other structures of the same kind; and much closer is."""
+    seen = ZBL().prepared([dimer("H-O", 0.94)])
+    old = ZBL(outer=0.94, inner=0.6 * 0.94, smoothness=2).prepared([dimer("H-O", 0.94)])
+
+    def force(baseline: ZBL, r: float) -> float:
+        return float(baseline.evaluate(dimer("H-O", r), ("forces",)).forces_ec[1, 2])
+
+    assert force(seen, 0.915) == 0.0
+    assert 0.0 < force(seen, 0.90) < 0.02 < 1.0 < force(old, 0.90)
+    assert force(seen, 0.7) > 30.0
 
 
 def crowded(kind: str) -> Atoms:
@@ -214,7 +230,7 @@ def test_radii_come_from_the_data_where_nothing_changes() -> None:
     hh = min(atoms.get_distance(1, 2) for atoms in water)
     h, ar = covalent_radii[[1, 18]]
     assert ready.outer == pytest.approx(
-        {"H-O": oh, "H-H": hh, "O-O": UNSEEN * 2 * covalent_radii[8], "Ar-H": UNSEEN * (h + ar),
+        {"H-O": MARGIN * oh, "H-H": MARGIN * hh, "O-O": UNSEEN * 2 * covalent_radii[8], "Ar-H": UNSEEN * (h + ar),
          "Ar-O": UNSEEN * (covalent_radii[8] + ar), "Ar-Ar": UNSEEN * 2 * ar}, rel=1e-12,
     )  # fmt: skip
     assert ready.inner == pytest.approx({name: INNER * r for name, r in ready.outer.items()}, rel=1e-12)
@@ -230,13 +246,13 @@ def test_radii_come_from_the_data_where_nothing_changes() -> None:
 @pytest.mark.parametrize(("beyond", "seen"), [(-0.01, True), (0.01, False)])
 def test_contact_ends_at_van_der_waals_radii(beyond: float, seen: bool) -> None:
     r = 2 * covalent_radii[14] + CONTACT + beyond
-    expected = r if seen else UNSEEN * 2 * covalent_radii[14]
+    expected = MARGIN * r if seen else UNSEEN * 2 * covalent_radii[14]
     assert ZBL().prepared([dimer("Si-Si", r)]).outer == pytest.approx({"Si-Si": expected}, rel=1e-12)
 
 
 def test_shortest_distance_to_an_image() -> None:
     crystal = bulk("Mo", a=3.0)
-    assert ZBL().prepared([frame(crystal)]).outer == pytest.approx({"Mo-Mo": 1.5 * math.sqrt(3.0)}, rel=1e-12)
+    assert ZBL().prepared([frame(crystal)]).outer == pytest.approx({"Mo-Mo": MARGIN * 1.5 * math.sqrt(3.0)}, rel=1e-12)
 
 
 def test_given_radii() -> None:
@@ -248,7 +264,7 @@ def test_given_radii() -> None:
     assert some.inner == {**free.inner, "O-Si": 0.3}
     again = some.prepared([dimer("Si-O", 0.2), dimer("C-Si", 1.9)])
     assert again.outer["O-Si"] == 0.8
-    assert again.outer["C-Si"] == pytest.approx(1.9, rel=1e-12)
+    assert again.outer["C-Si"] == pytest.approx(MARGIN * 1.9, rel=1e-12)
     for name in ("H-C", "C-H"):  # names go by the alphabet, also where atomic numbers do not
         assert ZBL(outer={name: 0.5}).prepared([dimer(name, 1.1)]).outer["C-H"] == 0.5
 
@@ -257,7 +273,10 @@ def test_prepared_settings_are_json_and_make_the_same_baseline() -> None:
     given = {("Si", "O"): 0.9}
     open_settings = ZBL(outer=given)
     ready = open_settings.prepared([dimer("Si-O", 1.7)])
-    assert (open_settings.get_params(), given) == ({"inner": None, "outer": given}, {("Si", "O"): 0.9})
+    assert (open_settings.get_params(), given) == (
+        {"inner": None, "outer": given, "smoothness": 4},
+        {("Si", "O"): 0.9},
+    )
     params = json.loads(json.dumps(ready.get_params()))
     assert params == ready.get_params()
     assert list(params["outer"]) == ["O-O", "O-Si", "Si-Si"]
@@ -274,13 +293,14 @@ def test_prepared_settings_are_json_and_make_the_same_baseline() -> None:
         ({"inner": {"O-Si": -1}}, ConfigError, r"ZBL.inner of O-Si=-1 is not a positive number"),
         ({"outer": "wide"}, ConfigError, r"ZBL.outer='wide' is not a positive number"),
         ({"inner": 1.0, "outer": 1.0}, ConfigError, r"ZBL.inner of O-O \(1 Å\) is not below outer \(1 Å\)"),
-        ({"inner": {"Si-O": 3.0}}, ConfigError, r"ZBL.inner of O-Si \(3 Å\) is not below outer \(1.7 Å\)"),
+        ({"inner": {"Si-O": 3.0}}, ConfigError, r"ZBL.inner of O-Si \(3 Å\) is not below outer \(1.649 Å\)"),
         ({"outer": {"O-Si": 1.0, ("Si", "O"): 1.0}}, ConfigError, r"ZBL.outer of O-Si is given twice"),
         ({"outer": {"OSi": 1.0}}, ConfigError, r"names 'OSi', which is no pair. Fix: write two elements"),
         ({"outer": {8: 1.0}}, ConfigError, r"names 8, which is no pair"),
         ({"outer": {("O", "Si", "O"): 1.0}}, ConfigError, r"which is no pair"),
         ({"outer": {"O-Sj": 1.0}}, SpeciesError, r"names 'Sj', which is not an element. Fix: did you mean"),
         ({"outer": {"O-X": 1.0}}, SpeciesError, r"names 'X', which is not an element"),
+        ({"smoothness": 3}, ConfigError, r"ZBL.smoothness=3 does not exist. Fix: give 4 or 2"),
         ({"outer": {(8, 14): 1.0}}, SpeciesError, r"names 8, which is not an element"),
     ],
 )
