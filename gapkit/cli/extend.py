@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from gapkit import evaluate, load
+from gapkit import Keys, evaluate, load
 from gapkit.cli.config import keys_for, read_config
 from gapkit.cli.fit import read_training, summary
 from gapkit.cli.output import require_writable, size_of
@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     require_writable(output, inputs=map(Path, inputs))
     config, model = read_config(arguments.config), load(arguments.model)
     keys = keys_for(config, model)
+    model.keys = None if keys == Keys() else keys
     model.n_jobs = arguments.jobs or default_jobs()
     frames = read_training(arguments.frames, keys)
     print("\n".join(summary(frames)), flush=True)

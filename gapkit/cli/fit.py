@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     errors = evaluate(model, frames)
     print(f"\nerrors on the training data\n\n{evaluation_table(errors)}", flush=True)
     for kind in KINDS:
-        if _learned_nothing(errors.comparison(kind)):
+        if getattr(model.state_.noise, kind) is not None and _learned_nothing(errors.comparison(kind)):
             fix = f"gapkit check {' '.join(arguments.train)}"
             warn(f"{kind}: errors on the training data are as large as the labels vary; units or signs? Fix: {fix}.")
 

@@ -12,6 +12,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from gapkit.atoms.frame import Frame
+from gapkit.atoms.keys import Keys
 from gapkit.atoms.neighbours import NeighbourList
 from gapkit.baselines.isolated import is_isolated, isolated_energies, not_isolated, reference_energy
 from gapkit.errors import ConfigError, DataError, warn
@@ -78,13 +79,14 @@ def fine_tuned(
     n_sparse: int | Mapping[str, int] | None,
     difference: float | None,
     noise: Noise,
+    keys: Keys,
     *,
     random: np.random.Generator,
     n_jobs: int,
     ceiling: float,
 ) -> ModelState:
     """The model moved to another reference method; see `GAP.fine_tune`."""
-    state = replace(_with_reference(state, data, e0, n_jobs), noise=noise)
+    state = replace(_with_reference(state, data, e0, n_jobs), noise=noise, keys=keys)
     terms = [unchanged(t) for t in state.terms]
     settings = list(state.settings)
     if n_sparse is not None:
@@ -261,7 +263,9 @@ def _with_reference(
         symbols = ", ".join(chemical_symbols[z] for z in sorted(fitted))
         what = f"e0 of {symbols} moves by least squares of the new energies against the model."
         warn(f"{what} Fix: add isolated atoms to the frames, or give e0.")
-    return replace(state, e0={z: e + shift.get(z, 0.0) for z, e in state.e0.items()})
+    guessed = sorted((set(state.guessed) - set(known)) | fitted)
+    moved = {z: e + shift.get(z, 0.0) for z, e in state.e0.items()}
+    return replace(state, e0=moved, training={**state.training, "guessed": guessed})
 
 
 def _by_number(e0: Mapping[str | int, float] | None) -> dict[int, float]:

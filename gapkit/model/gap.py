@@ -337,8 +337,9 @@ class GAP(Fitted):
         require_species(state.species, data)
         wanted = state.noise if noise is None else checked_noise(noise)
         ceiling, random = memory("max_memory", self.max_memory), generator(rng)
+        keys = self.keys or Keys()
         self.state_ = fine_tuned(
-            state, data, e0, n_sparse, difference, wanted, random=random, n_jobs=self.n_jobs, ceiling=ceiling
+            state, data, e0, n_sparse, difference, wanted, keys, random=random, n_jobs=self.n_jobs, ceiling=ceiling
         )
         self.noise = self.noise if noise is None else noise
         return self

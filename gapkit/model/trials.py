@@ -182,7 +182,9 @@ def _telling(parts: Sequence[Sequence[CompressedRows]]) -> list[list[CompressedR
     """The rows of each part, without forces that are all zero, where there are other labels."""
     silent = vanish([rows for own in parts for rows in own if rows.key.kind == "forces" and not rows.key.own])
     others = any(rows.key.kind != "forces" for own in parts for rows in own)
-    return [[rows for rows in own if not (silent and others and rows.key.kind == "forces")] for own in parts]
+    return [
+        [rows for rows in own if rows.key.own or not (silent and others and rows.key.kind == "forces")] for own in parts
+    ]
 
 
 def _by_kind(rows: Sequence[CompressedRows], noise: Noise) -> dict[Kind, Part]:

@@ -12,7 +12,19 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 
-from gapkit import GAP, ConfigError, DataError, GapkitWarning, Noise, PairTerm, SoapTerm, SpeciesError, load
+from gapkit import (
+    GAP,
+    ConfigError,
+    DataError,
+    GapkitWarning,
+    Keys,
+    Noise,
+    PairTerm,
+    SoapTerm,
+    SpeciesError,
+    evaluate,
+    load,
+)
 from gapkit.model.difference import CANDIDATES
 from gapkit.model.fitting import EXACT_SIGMA
 from tests.reference.transfer import Weights, carry, isolated, observed, rows_and_stds
@@ -294,3 +306,24 @@ def test_frames_of_the_fit_may_be_among_the_new_ones() -> None:
     assert fit.predict(again[0]).energy == pytest.approx(again[0].get_potential_energy(), abs=0.05)
     assert abs(old.predict(again[0]).energy - again[0].get_potential_energy()) > 1.0
     assert fit.trained_on([frames(3)[1], again[0]]) == [True, True]
+
+
+def test_the_names_of_the_new_labels_stay(tmp_path: Any) -> None:
+    """And an e0 that an isolated atom tells is no longer a guess, but one by least squares is."""
+    with pytest.warns(GapkitWarning, match="e0 of Si"):
+        fit = model().fit(frames(4)[1:])
+    assert fit.state_.guessed == (14,)
+    data = [atom_of(NEW), *few()]
+    for atoms in data:
+        atoms.info["E_new"] = atoms.get_potential_energy() - 1.0 * len(atoms)
+    fit.keys = Keys(energy="E_new")
+    fit.fine_tune(data)
+    assert fit.state_.guessed == ()
+    fit.save(tmp_path / "a.gap")
+    twin = load(tmp_path / "a.gap")
+    assert twin.keys == fit.keys
+    assert evaluate(twin, data).as_dict() == evaluate(fit, data).as_dict()
+    known = model().fit(frames(4))
+    with pytest.warns(GapkitWarning, match="moves by least squares"):
+        known.fine_tune(few())
+    assert known.state_.guessed == (14,)
