@@ -91,6 +91,11 @@ class Frame:
         return float(abs(np.linalg.det(self.cell_cc)))
 
     @property
+    def all_forces_ec(self) -> FloatArray | None:
+        """The forces, shape (N, 3), eV/Å; None also where a mask leaves out some, which may be missing."""
+        return self.forces_ec if self.force_mask_e is None or self.force_mask_e.all() else None
+
+    @property
     def box_cc(self) -> FloatArray:
         """The cell, with unit vectors across the others in directions that are not periodic; shape (3, 3), Å."""
         return np.asarray(complete_cell(np.where(self.pbc_c[:, None], self.cell_cc, 0.0)), dtype=float)
@@ -161,7 +166,7 @@ class Frame:
             raise DataError(what, where=self._at(np.array(pair)), fix="remove one of them, or correct cell and pbc")
 
     def _without_masked(self) -> None:
-        """Forces that are missing (NaN) where the mask leaves them out become 0, which nothing looks at."""
+        """Forces that are missing (NaN) where the mask leaves them out become 0; see `all_forces_ec`."""
         if self.forces_ec is None or self.force_mask_e is None or np.shape(self.force_mask_e) != (self.n_atoms,):
             return
         if np.shape(self.forces_ec) == (self.n_atoms, 3) and np.asarray(self.forces_ec).dtype.kind == "f":

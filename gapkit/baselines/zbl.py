@@ -80,7 +80,7 @@ class ZBL(Parametric):
             A radius that is not positive, given twice or not below the outer one; a pair that is no two elements;
             a smoothness other than 2 and 4.
         """
-        if self.smoothness not in _STEPS:
+        if self.smoothness not in tuple(_STEPS):
             raise ConfigError(f"ZBL.smoothness={self.smoothness!r} does not exist", fix="give 4 or 2")
         species = sorted({int(z) for frame in frames for z in np.unique(frame.numbers_e)}, key=_symbol)
         pairs = list(combinations_with_replacement(species, 2))

@@ -174,7 +174,8 @@ With -o and no --max, the model with the smallest product of the objectives is w
 
 
 _GIVEN_SIGMA = """\
-If one sigma is given, the others are not chosen from the data, but have the values in brackets.
+If one sigma is given, the others are not chosen from the data, but have the values in brackets; 'none' alone leaves the
+choice of the others if 16 frames or more are fitted with default terms.
 """
 
 

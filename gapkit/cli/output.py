@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gapkit.errors import ConfigError
-from gapkit.model.archive import replacing
+from gapkit.model.archive import is_device, replacing
 
 
 def require_writable(path: Path, *, inputs: Iterable[Path]) -> None:
@@ -22,9 +22,10 @@ def require_writable(path: Path, *, inputs: Iterable[Path]) -> None:
     if any(path.exists() and other.exists() and path.samefile(other) for other in inputs):
         raise ConfigError("the output file is also an input", where=str(path), fix="give another name")
     try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+        if not is_device(path):
+            tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except (OSError, RuntimeError) as error:  # links in a circle are a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error)
         what = f"nothing can be written here: {reason}"
         raise ConfigError(what, where=str(path), fix="choose another place") from error
 

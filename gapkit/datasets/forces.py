@@ -35,10 +35,10 @@ def net_forces(table: Table) -> Iterator[Finding]:
     """Forces that do not sum to zero."""
     which, sizes = [], []
     for s, frame in enumerate(table.frames):
-        if frame.forces_ec is None or frame.n_atoms < 2 or frame.force_mask_e is not None:
+        if (forces_ec := frame.all_forces_ec) is None or frame.n_atoms < 2:
             continue
-        net = float(np.linalg.norm(frame.forces_ec.sum(axis=0)))
-        random = float(np.linalg.norm(frame.forces_ec))  # √N times the rms force on an atom
+        net = float(np.linalg.norm(forces_ec.sum(axis=0)))
+        random = float(np.linalg.norm(forces_ec))  # √N times the rms force on an atom
         if net > NET * frame.n_atoms and net > NET_SHARE * random:
             which.append(s)
             sizes.append(net / frame.n_atoms)
@@ -53,7 +53,7 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
     if not any(frame.forces_ec is not None for frame in table.frames):
         return
     pairs = table.pairs
-    ready = np.array([f.forces_ec is not None and s not in table.suspect for s, f in enumerate(table.frames)])
+    ready = np.array([f.all_forces_ec is not None and s not in table.suspect for s, f in enumerate(table.frames)])
     moved = (pairs.stretch_p < UNSTRAINED) & (pairs.shift_p > _MOVED)
     pairs = pairs.keep(moved & ready[pairs.i_p] & ready[pairs.j_p])
     for group, members in table.groups.items():

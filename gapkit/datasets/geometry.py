@@ -37,7 +37,7 @@ def short_bonds(table: Table) -> Iterator[Finding]:
         if share < SHORT:
             pair = "-".join(chemical_symbols[z] for z in sorted((frame.numbers_e[i], frame.numbers_e[j])))
             force = np.inf
-            if frame.forces_ec is not None:
+            if frame.forces_ec is not None and (frame.force_mask_e is None or frame.force_mask_e[[i, j]].all()):
                 force = float(np.linalg.norm(frame.forces_ec[[i, j]], axis=1).max())
             wrong[pair].append((s, distance, force))
     for pair, found in wrong.items():

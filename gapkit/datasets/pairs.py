@@ -84,7 +84,7 @@ def similar_pairs(frames: Sequence[Frame], mean_sf: FloatArray) -> Pairs:
     alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
         if frame.energy is not None and (frame.n_atoms > 1 or frame.pbc_c.all()):
-            has_forces = frame.forces_ec is not None
+            has_forces = frame.all_forces_ec is not None
             alike[frame.group, frame.numbers_e.tobytes(), frame.pbc_c.tobytes(), has_forces].append(index)
     parts = [part for members in alike.values() if len(members) > 1 for part in _within(frames, members, mean_sf)]
     if not parts:
@@ -125,9 +125,8 @@ def _between(one: Frame, others: Sequence[Frame], i: int, index: IntArray) -> Pa
     periodic = bool(one.pbc_c.any())
     x_nec, turn_ncc, strain_nv = (_mapped if periodic else _turned)(one, others)
     halves_n2, harmonic = np.zeros((len(others), 2)), np.zeros(len(others))
-    if one.forces_ec is not None:
-        first_ec = one.forces_ec
-        second_nec = np.array([frame.forces_ec for frame in others]) @ turn_ncc
+    if (first_ec := one.all_forces_ec) is not None:
+        second_nec = np.array([frame.all_forces_ec for frame in others]) @ turn_ncc
         halves_n2 = -0.5 * np.stack([(f * x_nec).sum(axis=(1, 2)) for f in (first_ec, second_nec)], axis=1)
         harmonic = 0.5 * np.abs(((second_nec - first_ec) * x_nec).sum(axis=(1, 2)))
     difference = np.array([frame.energy for frame in others], dtype=float) - float(one.energy or 0.0)

@@ -139,8 +139,11 @@ def _group(frames: Sequence[Frame]) -> Group:
 
 
 def largest_force(frame: Frame) -> float | None:
-    """Of all atoms, eV/Å; None without forces."""
-    return None if frame.forces_ec is None else float(np.linalg.norm(frame.forces_ec, axis=1).max())
+    """Of all atoms that no mask leaves out, eV/Å; None without forces."""
+    if frame.forces_ec is None:
+        return None
+    used = frame.forces_ec if frame.force_mask_e is None else frame.forces_ec[frame.force_mask_e]
+    return float(np.linalg.norm(used, axis=1).max()) if len(used) else None
 
 
 def _density(frame: Frame) -> float:

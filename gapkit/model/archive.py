@@ -49,12 +49,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     ModelFileError
         The folder does not exist or cannot be written to, or the disk is full.
     """
-    scratch, path = "", path.resolve()
+    scratch = ""
     try:
-        if path.exists() and not path.is_file():
-            with path.open("wb") as stream:
+        if is_device(path):
+            with path.open("ab") as stream:  # what was written there before stays
                 yield stream
             return
+        path = path.resolve()
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -65,10 +66,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         if scratch:
             Path(scratch).unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, ModelFileError):
-            what = f"the file cannot be written ({error.strerror or error})"
+        if isinstance(error, (OSError, RuntimeError)) and not isinstance(error, ModelFileError):  # links in a circle
+            what = f"the file cannot be written ({getattr(error, 'strerror', None) or error})"
             raise ModelFileError(what, where=str(path), fix="give a file in a folder that can be written") from error
         raise
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is a device or a pipe, or a name of an open file such as /dev/stdout."""
+    return path.absolute().parts[1:2] in (("dev",), ("proc",)) or (path.exists() and not path.is_file())
 
 
 def _usual_mode(path: Path) -> int:

@@ -76,7 +76,11 @@ class _Trial(NamedTuple):
         return self.log_evidence + self.more
 
     def __str__(self) -> str:
-        return f"{self.log_evidence:.3f}" if np.isfinite(self.log_evidence) else "none (nothing in reach)"
+        return _told(self.log_evidence)
+
+
+def _told(log_evidence: float) -> str:
+    return f"{log_evidence:.3f}" if np.isfinite(log_evidence) else "none (nothing in reach)"
 
 
 class Contest:
@@ -116,12 +120,12 @@ class Contest:
         steep = replace(gentle, m=2.0) if fixed else self._cutoff(replace(gentle, m=2.0))
         best, other = sorted((gentle, steep), key=self._ahead, reverse=True)
         rivals = [s for s in self._seen if replace(s, r_cut=best.r_cut) == best]
-        why = ", ".join(f"{self._ahead(s):.3f} at {s.r_cut:g} Å" for s in sorted(rivals, key=lambda s: s.r_cut))
+        why = ", ".join(f"{_told(self._ahead(s))} at {s.r_cut:g} Å" for s in sorted(rivals, key=lambda s: s.r_cut))
         why = GIVEN if fixed else f"the longest of equal log evidence per label: {why}"
         chosen = self._with_triplets(best)
         self._tell("r_cut", f"{best.r_cut:g} Å", why)
-        why = f"log evidence per label {self._ahead(best):.3f}; "
-        why += f"with m {other.m:g} and {other.r_cut:g} Å {self._ahead(other):.3f}"
+        why = f"log evidence per label {_told(self._ahead(best))}; "
+        why += f"with m {other.m:g} and {other.r_cut:g} Å {_told(self._ahead(other))}"
         self._tell("weight", f"(1 - 3x² + 2x³)^m of x = r/r_cut, m {best.m:g}", why)
         return chosen
 
@@ -156,7 +160,7 @@ class Contest:
             best = related
         if self.n_species <= MOST_APART and self._ahead(best) < self._ahead(apart) + _WORTH_MIXING:
             best = apart
-        seen = ", ".join(f"{self._ahead(shape):.3f} {shape.elements}" for shape in self._seen)
+        seen = ", ".join(f"{_told(self._ahead(shape))} {shape.elements}" for shape in self._seen)
         self._tell("elements", best.elements, f"log evidence per label {seen}")
         return best
 

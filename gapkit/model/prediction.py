@@ -41,7 +41,7 @@ class Prediction:
         Distance of each atom from the sparse environments, shape (N,), 0 … 1: the share √(1-k²) of the prior standard
         deviation of its local energy that is left if only the most similar sparse environment (correlation k) were
         known. 0: it is one of them; 1: unlike all of them, or most like an isolated atom whose energy no label tells.
-        The largest over the many-body terms of the model; without any, over its bonds.
+        The largest over the many-body terms of the model; without any, over its bonds (0 without bonds).
     nearest
         Column of that sparse environment among the columns of the model, shape (N,).
     by_term

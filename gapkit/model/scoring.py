@@ -14,8 +14,8 @@ from gapkit.typing import FloatArray, Kind
 
 def scored(frames: Sequence[Frame]) -> tuple[Kind, list[Frame]]:
     """The kind of label that a score is made of, and the frames that have it."""
-    kind: Kind = "forces" if any(f.forces_ec is not None for f in frames) else "energy"
-    used = [f for f in frames if kind in f.kinds]
+    kind: Kind = "forces" if any(map(_has_forces, frames)) else "energy"
+    used = [f for f in frames if (_has_forces(f) if kind == "forces" else f.energy is not None)]
     if not used:
         raise DataError("No frame has forces or an energy to score", fix="give frames with one of these labels")
     return kind, used
@@ -27,6 +27,11 @@ def score(kind: Kind, frames: Sequence[Frame], predictions: Sequence[Prediction]
         return _r2(*map(np.concatenate, zip(*map(_seen_forces, frames, predictions), strict=True)))
     size_s = np.array([f.n_atoms for f in frames])
     return _r2(np.array([f.energy for f in frames]) / size_s, np.array([p.energy for p in predictions]) / size_s)
+
+
+def _has_forces(frame: Frame) -> bool:
+    """Whether there is a force that no mask leaves out."""
+    return frame.forces_ec is not None and (frame.force_mask_e is None or bool(frame.force_mask_e.any()))
 
 
 def _seen_forces(frame: Frame, prediction: Prediction) -> tuple[FloatArray, FloatArray]:

@@ -28,8 +28,18 @@ _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NU
 _files: weakref.WeakKeyDictionary[ModelState, str] = weakref.WeakKeyDictionary()
 _pools: dict[int, Any] = {}  # one at most, by its number of workers
 _kept: dict[str, ModelState] = {}  # in a worker: the last model
+_forked: list[int] = []  # this process, if it was forked from one that had loaded gapkit
+
+
+def _after_fork() -> None:
+    """A forked process has no answer from the pool of its parent, and would wait at its end for a pool of its own."""
+    _pools.clear()
+    _files.clear()
+    _forked.append(os.getpid())
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)  # nobody would answer there
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def shared_map(
@@ -47,7 +57,7 @@ def shared_map(
         Chunks of items that each process gets, one after the other.
     """
     workers = min(n_threads(n_jobs), len(items))
-    if workers < 2 or multiprocessing.current_process().daemon:  # which may have no processes of its own
+    if workers < 2 or _forked or multiprocessing.current_process().daemon:  # which may have no processes of its own
         yield from ordered_map(lambda item: function(state, item), items, 1)
         return
     from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -84,12 +94,13 @@ def _file_of(state: ModelState) -> str:
         with os.fdopen(handle, "wb") as file:
             pickle.dump(replace(state, rows=None), file, pickle.HIGHEST_PROTOCOL)
         _files[state] = path
-        weakref.finalize(state, _remove, path)
+        weakref.finalize(state, _remove, path, os.getpid())
     return path
 
 
-def _remove(path: str) -> None:
-    if os.path.exists(path):
+def _remove(path: str, maker: int) -> None:
+    """Remove the file of a model, in the process that made it."""
+    if os.getpid() == maker and os.path.exists(path):
         os.unlink(path)
 
 

@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from ase import Atoms
 from gapkit import (
     GAP,
     Calibration,
+    ConfigError,
     Coulomb,
     DataError,
     GAPCalculator,
@@ -36,6 +39,7 @@ from gapkit import (
     load,
 )
 from gapkit.atoms.labels import to_frames
+from gapkit.cli.output import require_writable
 from gapkit.model.archive import SCHEMA
 from gapkit.typing import Kind
 from tests.samples import E0, cluster, crystal, fitted, fitted_two, frames, model, soap_arguments, two_species
@@ -489,3 +493,24 @@ def test_links_stay_links_and_devices_devices(saved: Path, tmp_path: Path) -> No
         assert read.result(60)[:2] == b"PK"
     assert pipe.is_fifo()
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no such name here")
+def test_what_a_program_prints_to_can_be_an_output(tmp_path: Path) -> None:
+    """A pipe, or a file that has something in it already."""
+    code = "import pathlib\nfrom gapkit.model.archive import replacing\nprint('before', flush=True)\n"
+    code += "with replacing(pathlib.Path('/dev/stdout')) as stream: stream.write(b'after')"
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert piped.stdout == b"before\nafter"
+    with (tmp_path / "out.txt").open("wb") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert (tmp_path / "out.txt").read_bytes() == b"before\nafter"
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a.gap").symlink_to(tmp_path / "b.gap")
+    (tmp_path / "b.gap").symlink_to(tmp_path / "a.gap")
+    with pytest.raises(ModelFileError, match="cannot be written"):
+        fitted().save(tmp_path / "a.gap")
+    with pytest.raises(ConfigError, match="nothing can be written here"):
+        require_writable(tmp_path / "a.gap", inputs=[])

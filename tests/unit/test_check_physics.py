@@ -451,3 +451,20 @@ def test_isolated_atoms_that_nearly_agree_or_are_missing() -> None:
     missing = only(check_frames(MIXED), "isolated-atom", "note")
     assert missing.frames == ()
     assert "isolated atom of Cu" in missing.what
+
+
+def test_forces_that_a_mask_leaves_out_are_not_judged() -> None:
+    """Missing ones (NaN) are no zeros: energies cannot be compared with what is left."""
+    for share in (2, 4):
+        structures = copper(24, rattle=0.1, repeat=2)
+        for atoms in structures:
+            hidden = np.arange(len(atoms)) % share != 0
+            atoms.arrays["force_mask"] = hidden
+            forces = atoms.get_forces()
+            forces[hidden] = np.nan
+            atoms.calc.results["forces"] = forces
+        report = check_frames(structures)
+        assert report.errors == ()
+        assert report.by_rule("forces-against-energy") == ()
+        shown = max(np.linalg.norm(a.get_forces()[::share], axis=1).max() for a in structures)
+        assert report.summary.groups["bulk"].force[1] == pytest.approx(shown)  # type: ignore[index]

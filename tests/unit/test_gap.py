@@ -261,6 +261,9 @@ def test_the_score_is_of_the_forces_that_a_fit_would_use() -> None:
     for atoms in data[1:]:
         del atoms.arrays["force_mask"]
     assert fit.score(data) < 0.1
+    for atoms in data[1:]:
+        atoms.arrays["force_mask"] = np.ones(len(atoms), dtype=bool)  # none is left: energies are scored
+    assert fit.score(data) == fit.score([label(atoms, ("energy",)) for atoms in data])
 
 
 def test_forces_that_are_missing_can_be_masked() -> None:

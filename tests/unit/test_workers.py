@@ -117,3 +117,23 @@ def test_processes_that_were_forked() -> None:
 
 def energies(model: GAP, structures: list[Atoms]) -> list[float]:
     return [p.energy for p in model.predict(structures)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_ends_and_leaves_the_files_of_its_parent() -> None:
+    model, structures = deepcopy(fitted()), [crystal(k) for k in range(4)]
+    model.n_jobs = 2
+    expected = [p.energy for p in model.predict(structures)]
+    path = workers._files[model.state_]
+    child = multiprocessing.get_context("fork").Process(target=forgetful, args=([model], structures, expected))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert Path(path).exists()
+
+
+def forgetful(only: list[GAP], structures: list[Atoms], expected: list[float]) -> None:
+    """Predict, then drop the model: in a process that a person made, which may have children."""
+    assert energies(only[0], structures) == expected
+    only.clear()
+    gc.collect()

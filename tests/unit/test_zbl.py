@@ -300,6 +300,7 @@ def test_prepared_settings_are_json_and_make_the_same_baseline() -> None:
         ({"outer": {("O", "Si", "O"): 1.0}}, ConfigError, r"which is no pair"),
         ({"outer": {"O-Sj": 1.0}}, SpeciesError, r"names 'Sj', which is not an element. Fix: did you mean"),
         ({"outer": {"O-X": 1.0}}, SpeciesError, r"names 'X', which is not an element"),
+        ({"smoothness": [2]}, ConfigError, r"ZBL.smoothness=\[2\] does not exist"),
         ({"smoothness": 3}, ConfigError, r"ZBL.smoothness=3 does not exist. Fix: give 4 or 2"),
         ({"outer": {(8, 14): 1.0}}, SpeciesError, r"names 8, which is not an element"),
     ],
