@@ -203,9 +203,8 @@ class _Search:
     def _looks_twice(self, shape: Shape, contest: Contest) -> bool:
         """Whether elements were mixed that could stay apart, and there are far more data than in the contest."""
         n_atoms = sum(self.data.frames[s].n_atoms for s in self.trials.some(_CURVE_ATOMS, _CURVE_FRAMES))
-        return (
-            shape.embedding is not None and contest.n_species <= MOST_APART and n_atoms >= _APART_DATA * contest.n_atoms
-        )
+        may_part = contest.n_species <= MOST_APART and not contest.strangers
+        return shape.embedding is not None and may_part and n_atoms >= _APART_DATA * contest.n_atoms
 
     def _apart(self, shape: Shape, mixed: _Curve, n: Any, wanted: Any) -> tuple[Shape, _Curve]:
         """The same with elements apart, if errors of left-out frames will be smaller with the points of the final fit.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase.data import chemical_symbols
 
+from gapkit.atoms.frame import Frame
 from gapkit.errors import NothingInReach
 from gapkit.gp.folds import Scales
 from gapkit.model.choice import GIVEN, Choice
@@ -26,10 +29,11 @@ STEPS = 8
 """Steps towards the largest evidence of a trial."""
 FEW_TRIPLETS = 800
 """Sparse points of three-body terms until the final fit."""
-_WORTH_MIXING = 0.03  # log evidence per label: elements apart gain more from more data
+_MET = 0.01  # share of the structures in which elements must be together to be known together
 _WORTH_RELATING = 0.1  # the same of central species that share their points, whose calls take longer
-_TRIAL_ATOMS, _TRIAL_FRAMES = 1200, 20  # of the part of the data on which terms compete
 _TRIAL_POINTS = 300, 100  # sparse points of a trial, and those that each element adds
+_TRIAL_ATOMS = 4  # for each of them, of the part of the data on which terms compete
+_TRIAL_FRAMES = 20  # the fewest
 _AHEAD = 0.5  # what more points would still gain, over the gain of the last doubling
 _GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
 
@@ -93,7 +97,8 @@ class Contest:
     given
         Settings that are not to be chosen: arguments of `default_terms`.
     trials
-        What makes the small fits.
+        What makes the small fits. They have several atoms for each sparse point: where nearly all atoms are sparse
+        points a fit is a memory, and its evidence takes what it holds by a long reach for knowledge.
     bar
         Progress, one step for each of them.
     """
@@ -102,7 +107,7 @@ class Contest:
         self._data, self._given, self._trials, self._bar = data, given, trials, bar
         self._seen: dict[Shape, _Trial] = {}
         self._scales: Scales | None = None
-        self._part = trials.some(_TRIAL_ATOMS, _TRIAL_FRAMES)
+        self._part = trials.some(_TRIAL_ATOMS * _points_of(data.frames), _TRIAL_FRAMES)
         self.n_atoms = sum(data.frames[s].n_atoms for s in self._part)
         self.choices: list[Choice] = []
 
@@ -110,6 +115,18 @@ class Contest:
     def n_species(self) -> int:
         """Number of elements of all structures."""
         return len(species_of(self._data.frames))
+
+    @cached_property
+    def strangers(self) -> str:
+        """Three elements that hardly ever are in one structure, such as "Mo, Nb, W"; "" if there are none.
+
+        Apart, and with triangles, nothing is known of where they meet.
+        """
+        sets = [set(species_of([self._data.frames[s]])) for s in self._trials.used]
+        for three in combinations(species_of(self._data.frames), 3):
+            if sum(own.issuperset(three) for own in sets) < max(1.0, _MET * len(sets)):
+                return ", ".join(chemical_symbols[z] for z in three)
+        return ""
 
     def winner(self) -> Shape:
         """Elements apart or mixed, cutoff, exponent of the weight, and whether there is a three-body term."""
@@ -138,6 +155,9 @@ class Contest:
         if self.n_species > MOST_APART:
             self._tell("terms", "pair + SOAP", f"no triplets of more than {MOST_APART} elements")
             return plain
+        if self.strangers:
+            self._tell("terms", "pair + SOAP", f"no triplets, since the data do not show {self.strangers} together")
+            return plain
         rival = replace(plain, triplet=True)
         without, with_triplets = self._judged(plain), self._judged(rival)
         better = with_triplets.log_evidence > without.log_evidence + WORTH
@@ -158,10 +178,12 @@ class Contest:
         related = replace(best, alchemical=True)
         if self._ahead(related) > self._ahead(best) + _WORTH_RELATING:
             best = related
-        if self.n_species <= MOST_APART and self._ahead(best) < self._ahead(apart) + _WORTH_MIXING:
+        may_part = self.n_species <= MOST_APART and not self.strangers
+        if may_part and self._ahead(best) < self._ahead(apart) + WORTH:
             best = apart
         seen = ", ".join(f"{_told(self._ahead(shape))} {shape.elements}" for shape in self._seen)
-        self._tell("elements", best.elements, f"log evidence per label {seen}")
+        why = f"the data do not show {self.strangers} together; " if self.strangers else ""
+        self._tell("elements", best.elements, f"{why}log evidence per label {seen}")
         return best
 
     def _cutoff(self, start: Shape) -> Shape:
@@ -204,6 +226,10 @@ class Contest:
     def _terms(self, shape: Shape) -> list[Term]:
         """Terms of this shape for the part of the data."""
         frames = [self._data.frames[s] for s in self._part]
-        n = _TRIAL_POINTS[0] + _TRIAL_POINTS[1] * len(species_of(frames))
-        n_sparse = shared(min(n, sum(f.n_atoms for f in frames)), frames)
+        n_sparse = shared(min(_points_of(frames), sum(f.n_atoms for f in frames)), frames)
         return default_terms(self._data.frames, **{**self._given, **shape.options(FEW_TRIPLETS), "n_sparse": n_sparse})
+
+
+def _points_of(frames: Sequence[Frame]) -> int:
+    """Sparse points of a trial on some structures, where these have so many atoms."""
+    return _TRIAL_POINTS[0] + _TRIAL_POINTS[1] * len(species_of(frames))

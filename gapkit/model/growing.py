@@ -14,7 +14,6 @@ from ase.data import chemical_symbols
 from gapkit.atoms.frame import Frame
 from gapkit.descriptors.basis import SoapBasis
 from gapkit.descriptors.embedding import chemical_vectors
-from gapkit.descriptors.pair import PairDistances
 from gapkit.descriptors.soap import Soap
 from gapkit.descriptors.wider import all_features, widened, with_scales
 from gapkit.errors import ConfigError, GapkitWarning
@@ -22,7 +21,7 @@ from gapkit.gp.term import Channel, Origins, SparseTerm
 from gapkit.gp.transfer import Grown
 from gapkit.model.sparse import shares
 from gapkit.model.terms import Term, isolated_frame, species_of
-from gapkit.numerics.farthest import farthest_point
+from gapkit.numerics.farthest import TOLERANCE, farthest_point
 from gapkit.typing import FloatArray, IntArray
 
 _CANDIDATES = 3  # times as many environments as are wanted, of which those stay that are farthest from all old points
@@ -64,7 +63,7 @@ def grown(
         found = None if new is None else widened(all_features(new), channel, fresh.descriptor, descriptor)
         if known is None and found is None:
             continue
-        x[channel], rows = _united(known, found, wanted, channel, isinstance(descriptor, PairDistances))
+        x[channel], rows = _united(known, found, wanted, channel)
         if channel in fresh.origins or channel in fitted.origins:
             origins[channel] = _origins(fitted.origins.get(channel), fresh.origins.get(channel), rows, first_frame)
     points: Mapping[Channel, Any] = {c: descriptor.points(x_mf) for c, x_mf in x.items()}
@@ -163,21 +162,29 @@ def _with_n_sparse(wide: Any, settings: Any, wanted: Mapping[int, int]) -> Term:
 
 
 def _united(
-    known: FloatArray | None, found: FloatArray | None, wanted: Mapping[int, int], channel: Channel, distances: bool
+    known: FloatArray | None, found: FloatArray | None, wanted: Mapping[int, int], channel: Channel
 ) -> tuple[FloatArray, IntArray]:
-    """Old points, then new ones that differ from them; and which of those found were taken, -1 for old points."""
+    """Old points, then new ones that differ from them; and which of those found were taken, -1 for old points.
+
+    New distances and triangles lie where the old ones do not reach. Between these, a function that vanishes on the old
+    points has next to no prior variance, but no old data against it: summed over all triangles of a crystal it spoils
+    what the model knew.
+    """
     if found is None or known is None:
         own = found if known is None else known
         n = len(own) if own is not None else 0
         limit = n if known is not None or len(channel) > 1 else min(n, wanted.get(channel[0], 0) + 1)
         rows = np.arange(limit) if known is None else np.full(n, -1)
         return np.asarray(own)[:limit], rows
-    if distances:  # new ones only where the old ones do not reach
+    if len(channel) == 2:
         taken = np.flatnonzero(found[:, 0] < known[:, 0].min() - 0.5 * _step(known))
     else:
-        n = len(known) + (wanted.get(channel[0], 0) if len(channel) == 1 else len(found))
+        alone = len(channel) == 1
+        n, reach = len(known) + (wanted.get(channel[0], 0) if alone else len(found)), 0.0 if alone else _reach(known)
         both = np.concatenate([known, found])
-        picked = farthest_point(both, max(n, len(known)), 0, start=np.arange(len(known)))
+        longest = np.linalg.norm(both, axis=1).max()
+        tolerance = max(TOLERANCE, reach / longest)
+        picked = farthest_point(both, max(n, len(known)), 0, start=np.arange(len(known)), tolerance=tolerance)
         taken = picked[picked >= len(known)] - len(known)
     rows = np.concatenate([np.full(len(known), -1), taken])
     return np.concatenate([known, found[taken]]), rows
@@ -186,6 +193,13 @@ def _united(
 def _step(x_md: FloatArray) -> float:
     """Typical distance of neighbouring sparse distances."""
     return float(np.median(np.diff(np.sort(x_md[:, 0])))) if len(x_md) > 1 else 0.0
+
+
+def _reach(x_md: FloatArray) -> float:
+    """Distance within which farthest points cover the data that they were taken from: the least between two of them."""
+    from scipy.spatial.distance import pdist  # slow to load
+
+    return float(pdist(x_md).min()) if len(x_md) > 1 else 0.0
 
 
 def _origins(old: Origins | None, fresh: Origins | None, rows: IntArray, first_frame: int) -> Origins:

@@ -49,17 +49,19 @@ class Bar:
 class Parts:
     """Trials of which nothing but the part of the data is asked."""
 
+    used = np.arange(2)
+
     def some(self, *_: int) -> np.ndarray:
         return np.arange(2)
 
 
 def contest(
-    monkeypatch: pytest.MonkeyPatch, n_species: int, value: Callable[[Shape], float]
+    monkeypatch: pytest.MonkeyPatch, n_species: int, value: Callable[[Shape], float], strangers: str = ""
 ) -> tuple[Contest, list[Shape]]:
     """A contest of shapes whose evidence is that of a function, and those that it looked at."""
     data = GAP(e0={"Si": -2.5}).prepare([crystal(k) for k in range(2)])
     made, seen = Contest(data, {}, Parts(), Bar()), list[Shape]()  # type: ignore[arg-type]
-    made.n_species = n_species
+    made.n_species, made.strangers = n_species, strangers
 
     def judged(self: Contest, shape: Shape) -> _Trial:
         if shape not in self._seen:
@@ -84,7 +86,8 @@ def of_mixing(apart: float, related: float = 0.0, **by_k: float) -> Callable[[Sh
     [
         (2, of_mixing(0.0, k2=9.0), None, False),  # two elements are always apart
         (3, of_mixing(0.0, k2=0.1), 2, False),
-        (3, of_mixing(0.0, k2=0.02, k3=0.02), None, False),  # not worth it
+        (3, of_mixing(0.0, k2=0.02, k3=0.02), 2, False),
+        (3, of_mixing(0.0, k2=0.005, k3=0.005), None, False),  # not worth it
         (4, of_mixing(0.0, k2=0.1, k3=0.2, k4=0.205), 3, False),  # no more than are worth it
         (4, of_mixing(0.0, k2=0.1, k3=0.2, k4=0.3), 4, False),
         (4, of_mixing(0.0, k2=0.1, k3=0.0, k4=0.9), 2, False),  # not beyond the first that is worse
@@ -110,6 +113,60 @@ def test_elements_are_mixed_where_it_is_worth_it(
     if n_species > MOST_APART:
         assert all(s.embedding is not None and not s.triplet for s in seen)
         assert "no triplets" in told["terms"].why
+
+
+def test_elements_that_never_meet_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the evidence says of those that do, which is all that it can see; and they have no triangles."""
+    made, seen = contest(monkeypatch, 3, of_mixing(9.0, k2=0.1, k3=0.2), "Cu, Pd, Ag")
+    shape = made.winner()
+    assert shape.embedding == 3
+    assert all(s.embedding is not None and not s.triplet for s in seen)
+    told = {choice.name: choice.why for choice in made.choices}
+    assert all("the data do not show Cu, Pd, Ag together" in told[name] for name in ("elements", "terms"))
+
+
+def of_two(k: int) -> list[Atoms]:
+    """Alloys of two metals out of three, in turn."""
+    pairs = [("Ni", "Cu"), ("Cu", "Pd"), ("Ni", "Pd")]
+    return [atoms for i, pair in enumerate(pairs) for atoms in alloys(k + i, pair)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "strangers"),
+    [
+        (of_two(8), "Ni, Cu, Pd"),
+        ([*of_two(8), *alloys(1, ("Ni", "Cu", "Pd"))], ""),
+        ([*of_two(40), *alloys(1, ("Ni", "Cu", "Pd"))], "Ni, Cu, Pd"),  # less than a hundredth
+        (alloys(8, ("Ni", "Cu")), ""),
+    ],
+)
+def test_who_never_meets(frames: list[Atoms], strangers: str) -> None:
+    data = GAP(e0=NO_E0).prepare(frames)
+    trials = Trials(data, Noise(), True, 1, float("inf"))
+    assert Contest(data, {}, trials, Bar()).strangers == strangers
+
+
+def test_alloys_of_three_from_alloys_of_two() -> None:
+    """On real labels: the choice is right where no left-out frame could have told."""
+    train, test = of_two(12), alloys(20, ("Ni", "Cu", "Pd"))
+    found = choose(GAP(e0=NO_E0).prepare(train), {**SMALL, "r_cut": 4.5}, None, n_jobs=1, ceiling=float("inf"))
+    assert soap_of(found.terms).embedding is not None
+    apart = deepcopy(found.terms)
+    soap_of(apart).set_params(embedding=None, alchemical=False)
+    errors = []
+    for terms in (found.terms, apart):
+        model = GAP(terms, found.noise, e0=NO_E0).fit(train, rng=0)
+        errors.append(np.mean([abs(model.predict(a).energy - a.get_potential_energy()) for a in test]))
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_trials_have_several_atoms_for_each_sparse_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[int]()
+    monkeypatch.setattr(Parts, "some", lambda self, atoms, frames: asked.append(atoms) or np.arange(2))
+    for metals in (("Ni",), METALS):
+        frames = [a for metal in metals for a in alloys(2, (metal,))]
+        Contest(GAP(e0=NO_E0).prepare(frames), {}, Parts(), Bar())  # type: ignore[arg-type]
+    assert asked == [4 * 400, 4 * 700]
 
 
 def test_cutoff_and_weight_are_found_with_the_mixture(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from scipy.spatial.distance import cdist, pdist
 
 from gapkit import GAP, ConfigError, DataError, GapkitWarning, Noise, PairTerm, SoapTerm, TripletTerm, load
 from gapkit.atoms.labels import to_frames
@@ -177,9 +178,13 @@ def test_distances_and_triangles_are_added_where_the_old_ones_do_not_reach() -> 
     added = near.state_.terms[0].points[14, 14].x_md[6:, 0]
     assert added.min() == pytest.approx(1.4)
     assert added.max() < shortest.min()
-    triangles = far.state_.terms[1].points[14, 14, 14].x_md
-    assert np.array_equal(triangles[:6], old.state_.terms[1].points[14, 14, 14].x_md)
-    assert 6 < len(triangles) <= 12
+    old_md, far_md = (f.state_.terms[1].points[14, 14, 14].x_md for f in (old, far))
+    assert np.array_equal(far_md, old_md)
+    small = copy(old).extend([label(Atoms("Si3", [[0, 0, 0], [0, 0, 1.6], [0, 1.6, 0.2]]))])
+    small_md = small.state_.terms[1].points[14, 14, 14].x_md
+    assert np.array_equal(small_md[:6], old_md)
+    assert 6 < len(small_md) <= 9
+    assert cdist(small_md[6:], old_md).min() > pdist(old_md).min()
 
 
 def test_what_is_kept_and_what_is_dropped(tmp_path: Path) -> None:
