@@ -10,13 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import blas, solve_triangular
 
 from gapkit.gp.compress import CompressedRows
-from gapkit.numerics.factor import merged_triangle, whiten
+from gapkit.numerics.factor import jittered_cholesky, merged_triangle, whiten
 from gapkit.typing import FloatArray
+
+_ROUNDING: Final = 1e-9
+"""Share of the prior variance by which that of many rows may be too small."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +48,36 @@ class Posterior:
     def variance(self, k_xm: FloatArray, prior_x: FloatArray) -> FloatArray:
         """DTC variance k** - k*ᵀK_mm⁻¹k* + k*ᵀA⁻¹k* of rows k* (X, M) with prior k** (X,), eV²."""
         return np.add(*self.variances(k_xm, prior_x))
+
+    def variance_of_many(self, k_xm: FloatArray, prior_x: FloatArray) -> FloatArray:
+        """`variance` by one product in place of two solves, in about a third of the time, to 1e-9 of the prior.
+
+        What it needs once takes about as long as the variance of M rows.
+        """
+        if self._learned_mm is None:
+            return self.variance(k_xm, prior_x)
+        learned_mx = blas.dtrmm(1.0, self._learned_mm, k_xm.T, trans_a=1)
+        return np.maximum(prior_x - np.einsum("mx,mx->x", learned_mx, learned_mx), 0.0)
+
+    @cached_property
+    def _learned_mm(self) -> FloatArray | None:
+        """Upper triangular H with HHᵀ = K_mm⁻¹ - A⁻¹, of which k*ᵀHHᵀk* is what the data take off the prior variance.
+
+        With S = UR⁻¹ that is U⁻¹(1 - SSᵀ)U⁻ᵀ, and 1 - SSᵀ has a Cholesky factor that begins in its last corner. None
+        where rounding of S is too large for it.
+        """
+        s_mm = whiten(self.data_mm, self.prior_mm)
+        rest_mm = -(s_mm @ s_mm.T)
+        del s_mm
+        rest_mm[np.diag_indices_from(rest_mm)] += 1.0
+        try:
+            upper_mm, added = jittered_cholesky(rest_mm[::-1, ::-1], 1.0)
+        except np.linalg.LinAlgError:
+            return None
+        if added > _ROUNDING:
+            return None
+        learned_mm = solve_triangular(self.prior_mm, upper_mm.T[::-1, ::-1], check_finite=False)
+        return np.asfortranarray(np.triu(learned_mm))
 
     def variances(self, k_xm: FloatArray, prior_x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Its two parts: what the data leave of the sparse points, k*ᵀA⁻¹k*, and what these do not span."""

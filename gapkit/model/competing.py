@@ -166,7 +166,10 @@ class Contest:
         return rival if better else plain
 
     def _mixed(self, apart: Shape) -> Shape:
-        """The same with the elements mixed to as few densities as the evidence takes, if there are three or more."""
+        """The same with the elements mixed to as few densities as the evidence takes, if there are three or more.
+
+        They stay apart only where that is better: mixed, a model errs less where nothing is known, as in new molecules.
+        """
         if self.n_species < 3:
             return apart
         best = replace(apart, embedding=2)
@@ -179,7 +182,7 @@ class Contest:
         if self._ahead(related) > self._ahead(best) + _WORTH_RELATING:
             best = related
         may_part = self.n_species <= MOST_APART and not self.strangers
-        if may_part and self._ahead(best) < self._ahead(apart) + WORTH:
+        if may_part and self._ahead(apart) > self._ahead(best) + WORTH:
             best = apart
         seen = ", ".join(f"{_told(self._ahead(shape))} {shape.elements}" for shape in self._seen)
         why = f"the data do not show {self.strangers} together; " if self.strangers else ""

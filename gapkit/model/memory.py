@@ -26,6 +26,7 @@ _PAIR_BYTES = 250  # of a neighbour pair: list, copies sorted by centre, gradien
 _WORK_BYTES = 3200  # of a neighbour pair while its block is evaluated
 _IN_FLIGHT = 3  # structures per thread: in work, and done but not yet folded
 _BLOCKS = 4  # what a thread holds of a block, in units of its derivative rows
+_FACTORS = 4  # M × M arrays that prepare for the variance of many rows
 _SHARE = 0.25  # of a ceiling that blocks may take, and small structures that are done together
 
 
@@ -123,6 +124,11 @@ def prediction_bytes(max_memory: float | str | None) -> float:
 def atoms_at_once(ceiling: float, pairs_per_atom: float) -> float:
     """Atoms whose neighbour pairs take half of a ceiling."""
     return max(1.0, 0.5 * ceiling / (_PAIR_BYTES * max(1.0, pairs_per_atom)))
+
+
+def are_many(n_atoms: int, m: int, ceiling: float) -> bool:
+    """Whether `Posterior.variance_of_many` pays for a structure, and has room to prepare."""
+    return n_atoms >= m and 8.0 * m**2 * _FACTORS <= 0.5 * ceiling
 
 
 def block_size(ceiling: float, pairs_per_atom: float, terms: Sequence[SparseTerm], n_jobs: int) -> int:

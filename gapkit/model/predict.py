@@ -15,7 +15,7 @@ from gapkit.atoms.pieces import pairs_per_atom, pieces
 from gapkit.baselines.base import Contribution
 from gapkit.gp.term import Covariance, Likeness
 from gapkit.model.known import atom_energies, parts
-from gapkit.model.memory import PREDICTION_BYTES, atoms_at_once, block_size
+from gapkit.model.memory import PREDICTION_BYTES, are_many, atoms_at_once, block_size
 from gapkit.model.parallel import ordered_map
 from gapkit.model.prediction import Prediction
 from gapkit.model.spread import DERIVED, derived, described, energy_spread, local_std, require_room
@@ -125,7 +125,8 @@ def _summed(
             return [(neighbours or NeighbourList(state.reach)).pairs(frame)]
         return pieces(frame, state.reach, at_once)
 
-    sums = _Sums(state, frame, want, weights_km, block_size(max_memory, density, state.terms, n_jobs))
+    many = are_many(frame.n_atoms, len(state.posterior.weights_m), max_memory)
+    sums = _Sums(state, frame, want, weights_km, block_size(max_memory, density, state.terms, n_jobs), many)
     for pairs in regions():
         sums.add(pairs, n_jobs)
     whole = pairs if frame.n_atoms <= at_once else None
@@ -151,9 +152,9 @@ class _Sums:
     """What is summed over the pieces of a structure, for K sets of weights."""
 
     def __init__(
-        self, state: ModelState, frame: Frame, want: Collection[str], weights_km: FloatArray, block: int
+        self, state: ModelState, frame: Frame, want: Collection[str], weights_km: FloatArray, block: int, many: bool
     ) -> None:
-        self._state, self._frame, self._want, self._size = state, frame, frozenset(want), block
+        self._state, self._frame, self._want, self._size, self._many = state, frame, frozenset(want), block, many
         self._weights_km, n_sets = weights_km, len(weights_km)
         self.energies_kte = np.zeros((n_sets, len(state.terms), frame.n_atoms))
         self.forces_kec = np.zeros((n_sets, frame.n_atoms, 3)) if "forces" in want else None
@@ -169,7 +170,8 @@ class _Sums:
         gradient_kpc = np.empty((n_sets, *pairs.r_pc.shape)) if self._want & DERIVATIVES else None
         blocks = list(_blocks(pairs, self._size))
         # pairs are counted within their block, whose results are arrays of their own
-        tasks = [_Task(replace(b, origin_p=np.arange(len(b.e_p))), self._want, self._weights_km) for b in blocks]
+        alone = [replace(b, origin_p=np.arange(len(b.e_p))) for b in blocks]
+        tasks = [_Task(b, self._want, self._weights_km, self._many) for b in alone]
         for block, result in zip(blocks, shared_map(_evaluate_block, self._state, tasks, n_jobs), strict=True):
             self.energies_kte[:, :, block.centres_e] = result.energies_kte
             if gradient_kpc is not None and result.gradient_kpc is not None:
@@ -210,16 +212,17 @@ class _Sums:
 
 
 class _Task(NamedTuple):
-    """A block of centres, what is wanted of it, and the sets of weights."""
+    """A block of centres, what is wanted of it, the sets of weights, and whether it is one of many."""
 
     pairs: Pairs
     want: frozenset[str]
     weights_km: FloatArray
+    many: bool
 
 
 def _evaluate_block(state: ModelState, task: _Task) -> _BlockResult:
     """All terms on one block of centres."""
-    block, want, weights_km = task
+    block, want, weights_km, many = task
     (n_sets, n_columns), n_centres = weights_km.shape, len(block.centres_e)
     energies_kte = np.zeros((n_sets, len(state.terms), n_centres))
     gradient_kpc = np.zeros((n_sets, *block.r_pc.shape)) if want & DERIVATIVES else None
@@ -237,7 +240,8 @@ def _evaluate_block(state: ModelState, task: _Task) -> _BlockResult:
         return _BlockResult(energies_kte, gradient_kpc, None, None, likeness)
     variance_e = None
     if "energies_std" in want:
-        variance_e = state.posterior.variance(covariance.rows_em, covariance.prior_e)
+        variance_of = state.posterior.variance_of_many if many else state.posterior.variance
+        variance_e = variance_of(covariance.rows_em, covariance.prior_e)
     return _BlockResult(energies_kte, gradient_kpc, variance_e, covariance.rows_em.sum(axis=0), likeness)
 
 

@@ -21,7 +21,9 @@ _NEAR = 0.03  # of a logarithm
 _MATTERS = 0.01  # relative gain of errors for which a step is taken
 _ALIKE = 0.01  # relative difference of errors that says nothing
 _USUAL = 0.03  # relative gain of errors for which σ of a kind leaves its usual ratio to that of the others
-_LEAST = 0.3  # of the error of left-out forces: a smaller σ follows the sparse points, and errs far from the data
+_PART = 0.3, 1.0
+"""σ in units of the error of left-out forces. A smaller one follows the sparse points, and errs far from the data. A
+larger one can be best for what is like nothing else, such as new molecules, and gives away what is known."""
 
 
 def score_of(errors: Mapping[Kind, float]) -> float:
@@ -33,8 +35,8 @@ def scales_of_least_errors(folds: Folds, start: Scales) -> dict[Kind, float]:
     """Factors of σ with which left-out frames are predicted best, in steps of √10.
 
     All kinds together, a factor of 30 up and down, since there may be several minima; from the best, each kind alone.
-    Where errors are flat their minimum is chance: then all kinds go to the middle of the factors that do as well, and
-    up until σ of the forces (without any: of the energies) is 0.3 of their error. Before, σ of energies and of
+    Where errors are flat their minimum is chance: then all kinds go to the middle of the factors that do as well. In
+    the end σ of the forces (without any: of the energies) is 0.3 to 1 times their error. Before, σ of energies and of
     stress go towards the ratio to that of the forces from which the factors count, as far as errors do not mind: a few
     frames that are like no other can hide what all the others would gain.
 
@@ -64,7 +66,8 @@ def scales_of_least_errors(folds: Folds, start: Scales) -> dict[Kind, float]:
     best = _in_the_middle(score, best)
     errors = folds.errors(best)
     guide: Kind = "forces" if "forces" in errors else kinds[0]
-    return _times(best, max(1.0, _LEAST * errors[guide] / best[guide]))
+    error = errors[guide] / best[guide]
+    return _times(best, float(np.clip(1.0, _PART[0] * error, _PART[1] * error)))
 
 
 def _towards_usual(

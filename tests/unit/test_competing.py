@@ -86,8 +86,8 @@ def of_mixing(apart: float, related: float = 0.0, **by_k: float) -> Callable[[Sh
     [
         (2, of_mixing(0.0, k2=9.0), None, False),  # two elements are always apart
         (3, of_mixing(0.0, k2=0.1), 2, False),
-        (3, of_mixing(0.0, k2=0.02, k3=0.02), 2, False),
-        (3, of_mixing(0.0, k2=0.005, k3=0.005), None, False),  # not worth it
+        (3, of_mixing(0.0, k2=-0.005, k3=-0.005), 2, False),  # apart is not worth it
+        (3, of_mixing(0.0, k2=-0.02, k3=-0.02), None, False),
         (4, of_mixing(0.0, k2=0.1, k3=0.2, k4=0.205), 3, False),  # no more than are worth it
         (4, of_mixing(0.0, k2=0.1, k3=0.2, k4=0.3), 4, False),
         (4, of_mixing(0.0, k2=0.1, k3=0.0, k4=0.9), 2, False),  # not beyond the first that is worse

@@ -69,6 +69,26 @@ def test_variance_is_the_dense_formula() -> None:
     prior = np.full(5, 50.0)
     explained, known = (np.einsum("xm,mx->x", data.new, np.linalg.solve(k, data.new.T)) for k in (data.k_mm, a_mm))
     assert data.posterior().variance(data.new, prior) == pytest.approx(prior - explained + known, rel=1e-12)
+    many = data.posterior().variance_of_many(data.new, prior)
+    assert many == pytest.approx(prior - explained + known, rel=1e-10)
+    assert np.abs(explained - known).min() > 1.0  # what the data say is not small
+
+
+@pytest.mark.parametrize("sigma", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("n", [0, 2, 40])
+def test_variance_of_many_is_that_of_few(n: int, sigma: float) -> None:
+    """Of data that say everything, something and nothing, on a kernel matrix that is singular to rounding."""
+    rng = np.random.default_rng(n)
+    x = np.sort(rng.uniform(0.0, 3.0, 60))
+    k_mm = np.exp(-0.5 * (x[:, None] - x) ** 2)
+    prior_mm, jitter = jittered_cholesky(k_mm)
+    assert jitter < 1e-10
+    points, new = rng.uniform(0.0, 3.0, n), np.linspace(-1.0, 4.0, 50)
+    rows = np.column_stack([np.exp(-0.5 * (points[:, None] - x) ** 2), np.zeros(n)])
+    posterior = solve(prior_mm, [CompressedRows(RowKey("a", "energy"), np.asfortranarray(rows), n, 0.0)], [sigma])
+    k_xm = np.exp(-0.5 * (new[:, None] - x) ** 2)
+    few, many = (f(k_xm, np.ones(50)) for f in (posterior.variance, posterior.variance_of_many))
+    assert np.abs(many - few).max() < 1e-9
 
 
 def test_variance_never_falls_below_what_the_data_leave() -> None:

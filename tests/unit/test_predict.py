@@ -15,6 +15,7 @@ from ase.build import bulk
 from gapkit import GAP, ConfigError, DataError, GapkitWarning, NotFittedError, PairTerm, evaluate
 from gapkit.atoms.labels import to_frame
 from gapkit.atoms.neighbours import NeighbourList
+from gapkit.gp.posterior import Posterior
 from tests.samples import E0, EVERYTHING, atom, cluster, crystal, fitted, fitted_two, frames, model, numbers
 
 
@@ -129,6 +130,27 @@ def test_memory_ceiling_changes_nothing_but_memory() -> None:
     assert peaks[1] < 3e6 < 0.6 * peaks[0]
     for name in WANT:
         assert getattr(results[1], name) == pytest.approx(getattr(results[0], name), rel=1e-9, abs=1e-10), name
+
+
+def test_variance_of_many_atoms_takes_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From as many atoms as there are sparse points on, if there is room for it; in any number of processes."""
+    model, ways = deepcopy(fitted()), list[str]()
+    for name in ("variance", "variance_of_many"):
+        way = getattr(Posterior, name)
+        monkeypatch.setattr(Posterior, name, lambda *a, name=name, way=way: ways.append(name) or way(*a))
+    m = len(model.state_.posterior.weights_m)
+    n = -(-m // 2)  # cells of two atoms
+    few, many = rattled(n - 1, 1, 1), rattled(n, 1, 1)
+    model.predict(few, {"energies_std"})
+    of_many = model.predict(many, {"energies_std"}).energies_epistemic_std
+    assert set(ways[: len(ways) // 2]) == {"variance"} != set(ways[len(ways) // 2 :])
+    assert ways[-1] == "variance_of_many"
+    model.max_memory = 60.0 * m**2
+    ways.clear()
+    of_few = model.predict(many, {"energies_std"}).energies_epistemic_std
+    assert set(ways) == {"variance"}
+    assert np.abs(of_many**2 - of_few**2).max() < 1e-9
+    assert of_few.min() > 1e-4
 
 
 @pytest.mark.parametrize("value", ["much", "-2GB", 0, True, float("nan"), "2 apples", "1.2.3GB"])
