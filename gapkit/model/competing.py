@@ -31,7 +31,7 @@ FEW_TRIPLETS = 800
 """Sparse points of three-body terms until the final fit."""
 _MET = 0.01  # share of the structures in which elements must be together to be known together
 _WORTH_RELATING = 0.1  # the same of central species that share their points, whose calls take longer
-_TRIAL_POINTS = 300, 100  # sparse points of a trial, and those that each element adds
+_TRIAL_POINTS = 300, 100, 700  # sparse points of a trial, those that each element adds, and the most
 _TRIAL_ATOMS = 4  # for each of them, of the part of the data on which terms compete
 _TRIAL_FRAMES = 20  # the fewest
 _AHEAD = 0.5  # what more points would still gain, over the gain of the last doubling
@@ -97,8 +97,8 @@ class Contest:
     given
         Settings that are not to be chosen: arguments of `default_terms`.
     trials
-        What makes the small fits. They have several atoms for each sparse point: where nearly all atoms are sparse
-        points a fit is a memory, and its evidence takes what it holds by a long reach for knowledge.
+        What makes the small fits. They have several atoms for each sparse point, if there are so many: where nearly all
+        atoms are sparse points a fit is a memory, and its evidence takes what it holds by a long reach for knowledge.
     bar
         Progress, one step for each of them.
     """
@@ -118,14 +118,16 @@ class Contest:
 
     @cached_property
     def strangers(self) -> str:
-        """Three elements that hardly ever are in one structure, such as "Mo, Nb, W"; "" if there are none.
+        """Two or three elements that hardly ever are in one labelled structure, such as "Nb, Mo, W"; "" if all are.
 
-        Apart, and with triangles, nothing is known of where they meet.
+        Apart, and with triangles, nothing is known of where they meet. Elements that are rare themselves do not count.
         """
         sets = [set(species_of([self._data.frames[s]])) for s in self._trials.used]
-        for three in combinations(species_of(self._data.frames), 3):
-            if sum(own.issuperset(three) for own in sets) < max(1.0, _MET * len(sets)):
-                return ", ".join(chemical_symbols[z] for z in three)
+        least = max(1.0, _MET * len(sets))
+        usual = [z for z in sorted(set().union(*sets)) if sum(z in own for own in sets) >= least]
+        for few in (*combinations(usual, 2), *combinations(usual, 3)):
+            if sum(own.issuperset(few) for own in sets) < least:
+                return ", ".join(chemical_symbols[z] for z in few)
         return ""
 
     def winner(self) -> Shape:
@@ -181,11 +183,11 @@ class Contest:
         related = replace(best, alchemical=True)
         if self._ahead(related) > self._ahead(best) + _WORTH_RELATING:
             best = related
-        may_part = self.n_species <= MOST_APART and not self.strangers
-        if may_part and self._ahead(apart) > self._ahead(best) + WORTH:
+        few = self.n_species <= MOST_APART
+        if few and not self.strangers and self._ahead(apart) > self._ahead(best) + WORTH:
             best = apart
         seen = ", ".join(f"{_told(self._ahead(shape))} {shape.elements}" for shape in self._seen)
-        why = f"the data do not show {self.strangers} together; " if self.strangers else ""
+        why = f"the data do not show {self.strangers} together; " if few and self.strangers else ""
         self._tell("elements", best.elements, f"{why}log evidence per label {seen}")
         return best
 
@@ -235,4 +237,5 @@ class Contest:
 
 def _points_of(frames: Sequence[Frame]) -> int:
     """Sparse points of a trial on some structures, where these have so many atoms."""
-    return _TRIAL_POINTS[0] + _TRIAL_POINTS[1] * len(species_of(frames))
+    first, each, most = _TRIAL_POINTS
+    return min(first + each * len(species_of(frames)), most)

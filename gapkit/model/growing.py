@@ -63,7 +63,7 @@ def grown(
         found = None if new is None else widened(all_features(new), channel, fresh.descriptor, descriptor)
         if known is None and found is None:
             continue
-        x[channel], rows = _united(known, found, wanted, channel)
+        x[channel], rows = _united(known, found, wanted, channel, settings)
         if channel in fresh.origins or channel in fitted.origins:
             origins[channel] = _origins(fitted.origins.get(channel), fresh.origins.get(channel), rows, first_frame)
     points: Mapping[Channel, Any] = {c: descriptor.points(x_mf) for c, x_mf in x.items()}
@@ -162,7 +162,7 @@ def _with_n_sparse(wide: Any, settings: Any, wanted: Mapping[int, int]) -> Term:
 
 
 def _united(
-    known: FloatArray | None, found: FloatArray | None, wanted: Mapping[int, int], channel: Channel
+    known: FloatArray | None, found: FloatArray | None, wanted: Mapping[int, int], channel: Channel, settings: Any
 ) -> tuple[FloatArray, IntArray]:
     """Old points, then new ones that differ from them; and which of those found were taken, -1 for old points.
 
@@ -180,7 +180,8 @@ def _united(
         taken = np.flatnonzero(found[:, 0] < known[:, 0].min() - 0.5 * _step(known))
     else:
         alone = len(channel) == 1
-        n, reach = len(known) + (wanted.get(channel[0], 0) if alone else len(found)), 0.0 if alone else _reach(known)
+        n = len(known) + (wanted.get(channel[0], 0) if alone else len(found))
+        reach = 0.0 if alone else _reach(known, settings.n_sparse)
         both = np.concatenate([known, found])
         longest = np.linalg.norm(both, axis=1).max()
         tolerance = max(TOLERANCE, reach / longest)
@@ -195,11 +196,14 @@ def _step(x_md: FloatArray) -> float:
     return float(np.median(np.diff(np.sort(x_md[:, 0])))) if len(x_md) > 1 else 0.0
 
 
-def _reach(x_md: FloatArray) -> float:
-    """Distance within which farthest points cover the data that they were taken from: the least between two of them."""
+def _reach(x_md: FloatArray, n_wanted: int) -> float:
+    """Distance within which points cover the data that they were taken from: 0 if they are all of these.
+
+    Farthest points cover all others within the least distance between two of them.
+    """
     from scipy.spatial.distance import pdist  # slow to load
 
-    return float(pdist(x_md).min()) if len(x_md) > 1 else 0.0
+    return float(pdist(x_md).min()) if len(x_md) >= max(n_wanted, 2) else 0.0
 
 
 def _origins(old: Origins | None, fresh: Origins | None, rows: IntArray, first_frame: int) -> Origins:

@@ -116,6 +116,7 @@ def _summed(
     max_memory: float,
 ) -> tuple[_Sums, Callable[[], Iterable[Pairs]]]:
     """Sums over all regions of a structure, and the regions."""
+    many = are_many(frame.n_atoms, len(state.posterior.weights_m), max_memory)
     max_memory = min(max_memory, PREDICTION_BYTES)
     density = pairs_per_atom(frame, state.reach)
     at_once = atoms_at_once(max_memory, density)
@@ -125,7 +126,6 @@ def _summed(
             return [(neighbours or NeighbourList(state.reach)).pairs(frame)]
         return pieces(frame, state.reach, at_once)
 
-    many = are_many(frame.n_atoms, len(state.posterior.weights_m), max_memory)
     sums = _Sums(state, frame, want, weights_km, block_size(max_memory, density, state.terms, n_jobs), many)
     for pairs in regions():
         sums.add(pairs, n_jobs)

@@ -53,7 +53,8 @@ def scales_of_least_errors(folds: Folds, start: Scales) -> dict[Kind, float]:
             found[key] = score_of(folds.errors(scales))
         return found[key]
 
-    best = min(filter(_inside, (_times(best, _STEP**k) for k in range(-_FAR, _FAR + 1))), key=score)
+    tried = [scales for k in range(-_FAR, _FAR + 1) if _inside(scales := _times(best, _STEP**k))]
+    best = min([*tried, best], key=score)
     alone: list[list[Kind]] = [[k] for k in ("energy", "stress") if k in kinds and len(kinds) > 1]
     for _ in range(_SWEEPS):
         before = best
@@ -67,7 +68,8 @@ def scales_of_least_errors(folds: Folds, start: Scales) -> dict[Kind, float]:
     errors = folds.errors(best)
     guide: Kind = "forces" if "forces" in errors else kinds[0]
     error = errors[guide] / best[guide]
-    return _times(best, float(np.clip(1.0, _PART[0] * error, _PART[1] * error)))
+    factor, least = float(np.clip(1.0, _PART[0] * error, _PART[1] * error)), _RANGE[0] / min(best.values())
+    return _times(best, max(factor, min(1.0, least)))
 
 
 def _towards_usual(

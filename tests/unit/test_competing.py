@@ -136,6 +136,9 @@ def of_two(k: int) -> list[Atoms]:
     [
         (of_two(8), "Ni, Cu, Pd"),
         ([*of_two(8), *alloys(1, ("Ni", "Cu", "Pd"))], ""),
+        ([*alloys(8, ("Ni",)), *alloys(8, ("Cu",))], "Ni, Cu"),
+        ([*alloys(8, ("Ni", "Cu")), Atoms("Ag", info={"energy": 0.0})], ""),  # of which nothing else is known
+        ([*alloys(120, ("Ni", "Cu")), *alloys(1, ("Ag",))], ""),  # too rare to speak for
         ([*of_two(40), *alloys(1, ("Ni", "Cu", "Pd"))], "Ni, Cu, Pd"),  # less than a hundredth
         (alloys(8, ("Ni", "Cu")), ""),
     ],
@@ -151,6 +154,8 @@ def test_alloys_of_three_from_alloys_of_two() -> None:
     train, test = of_two(12), alloys(20, ("Ni", "Cu", "Pd"))
     found = choose(GAP(e0=NO_E0).prepare(train), {**SMALL, "r_cut": 4.5}, None, n_jobs=1, ceiling=float("inf"))
     assert soap_of(found.terms).embedding is not None
+    told = {choice.name: choice.why for choice in found.choices}
+    assert all("the data do not show Ni, Cu, Pd together" in told[name] for name in ("elements", "terms"))
     apart = deepcopy(found.terms)
     soap_of(apart).set_params(embedding=None, alchemical=False)
     errors = []
@@ -163,10 +168,10 @@ def test_alloys_of_three_from_alloys_of_two() -> None:
 def test_trials_have_several_atoms_for_each_sparse_point(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[int]()
     monkeypatch.setattr(Parts, "some", lambda self, atoms, frames: asked.append(atoms) or np.arange(2))
-    for metals in (("Ni",), METALS):
+    for metals in (("Ni",), METALS, (*METALS, "Au", "Al", "Pt")):
         frames = [a for metal in metals for a in alloys(2, (metal,))]
-        Contest(GAP(e0=NO_E0).prepare(frames), {}, Parts(), Bar())  # type: ignore[arg-type]
-    assert asked == [4 * 400, 4 * 700]
+        Contest(GAP(e0=dict.fromkeys(metals, 0.0)).prepare(frames), {}, Parts(), Bar())  # type: ignore[arg-type]
+    assert asked == [4 * 400, 4 * 700, 4 * 700]  # of many elements, no more
 
 
 def test_cutoff_and_weight_are_found_with_the_mixture(monkeypatch: pytest.MonkeyPatch) -> None:

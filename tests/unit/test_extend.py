@@ -185,6 +185,14 @@ def test_distances_and_triangles_are_added_where_the_old_ones_do_not_reach() -> 
     assert np.array_equal(small_md[:6], old_md)
     assert 6 < len(small_md) <= 9
     assert cdist(small_md[6:], old_md).min() > pdist(old_md).min()
+    # all triangles of the data were taken: nothing is known of those beside them
+    few = model(TripletTerm(3.2, n_sparse=99)).fit(old_frames()[:2])
+    n_old, n_new = (
+        len(f.state_.terms[0].points[14, 14, 14].x_md)
+        for f in (few, copy(few).extend([crystal(30, config_type="same")]))
+    )
+    assert n_old < 99
+    assert n_new > n_old
 
 
 def test_what_is_kept_and_what_is_dropped(tmp_path: Path) -> None:

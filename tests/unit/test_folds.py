@@ -141,6 +141,19 @@ def test_sigma_is_a_third_of_the_error_of_forces_at_least_and_this_error_at_most
     assert found == pytest.approx({"energy": sigma, "forces": sigma}, rel=0.05)
 
 
+def test_labels_without_any_error_leave_sigma_in_its_range() -> None:
+    """A chain of two choices, as for more and more sparse points."""
+
+    class Perfect:
+        def errors(self, scales: Scales) -> dict[Kind, float]:
+            return {"energy": 1e-9, "forces": 1e-9}
+
+    found: dict[Kind, float] = {"energy": 1.0, "forces": 1.0}
+    for _ in range(3):
+        found = scales_of_least_errors(Perfect(), found)  # type: ignore[arg-type]
+        assert found == pytest.approx({"energy": 1e-3, "forces": 1e-3})
+
+
 def test_the_largest_evidence_has_the_smaller_evidence_around_it(split: list[Prepared]) -> None:
     _, rows = folds_of(split)
     parts = {kind: Part([r for own in rows for r in own[kind].rows], [s for own in rows for s in own[kind].sigmas])

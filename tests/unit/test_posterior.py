@@ -74,21 +74,42 @@ def test_variance_is_the_dense_formula() -> None:
     assert np.abs(explained - known).min() > 1.0  # what the data say is not small
 
 
-@pytest.mark.parametrize("sigma", [1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("n", [0, 2, 40])
-def test_variance_of_many_is_that_of_few(n: int, sigma: float) -> None:
-    """Of data that say everything, something and nothing, on a kernel matrix that is singular to rounding."""
-    rng = np.random.default_rng(n)
-    x = np.sort(rng.uniform(0.0, 3.0, 60))
-    k_mm = np.exp(-0.5 * (x[:, None] - x) ** 2)
-    prior_mm, jitter = jittered_cholesky(k_mm)
-    assert jitter < 1e-10
-    points, new = rng.uniform(0.0, 3.0, n), np.linspace(-1.0, 4.0, 50)
-    rows = np.column_stack([np.exp(-0.5 * (points[:, None] - x) ** 2), np.zeros(n)])
+@pytest.mark.parametrize(
+    ("spacing", "sigma", "n", "product"),
+    [
+        (0.8, 1e-3, 0, True),
+        (0.8, 1e-3, 40, True),
+        (0.8, 1.0, 2, True),
+        (0.8, 1e6, 40, True),
+        (0.05, 1e-6, 40, False),  # singular to rounding
+        (0.05, 1.0, 0, False),
+    ],
+)
+def test_variance_of_many_is_that_of_few(spacing: float, sigma: float, n: int, product: bool) -> None:
+    """Of data that say everything, something and nothing; and where one product would not do."""
+    rng, x = np.random.default_rng(n), np.arange(0.0, 3.2, spacing)
+    prior_mm, _ = jittered_cholesky(np.exp(-0.5 * (x[:, None] - x) ** 2))
+    labelled, new = rng.uniform(0.0, 3.0, n), np.linspace(-1.0, 4.0, 50)
+    rows = np.column_stack([np.exp(-0.5 * (labelled[:, None] - x) ** 2), np.zeros(n)])
     posterior = solve(prior_mm, [CompressedRows(RowKey("a", "energy"), np.asfortranarray(rows), n, 0.0)], [sigma])
+    assert (posterior._learned_mm is not None) == product
     k_xm = np.exp(-0.5 * (new[:, None] - x) ** 2)
     few, many = (f(k_xm, np.ones(50)) for f in (posterior.variance, posterior.variance_of_many))
-    assert np.abs(many - few).max() < 1e-9
+    assert many == pytest.approx(few, rel=1e-6)
+    assert few.min() < 0.5 or sigma > 1e5 or n == 0
+
+
+def test_small_variances_of_many_are_solved_for() -> None:
+    """At a sparse point that the data know exactly, rounding of a large prior would be all of the variance."""
+    k_mm = 1e8 * np.array([[1.0, 0.5], [0.5, 1.0]])
+    rows = np.column_stack([k_mm, np.zeros(2)])
+    posterior = solve(
+        jittered_cholesky(k_mm)[0], [CompressedRows(RowKey("a", "energy"), np.asfortranarray(rows), 2, 0.0)], [1e-3]
+    )
+    assert posterior._learned_mm is not None
+    few, many = (f(k_mm, np.diagonal(k_mm)) for f in (posterior.variance, posterior.variance_of_many))
+    assert 0.0 < few.max() < 1e-5
+    assert many == pytest.approx(few, rel=1e-12)
 
 
 def test_variance_never_falls_below_what_the_data_leave() -> None:

@@ -133,7 +133,7 @@ def test_memory_ceiling_changes_nothing_but_memory() -> None:
 
 
 def test_variance_of_many_atoms_takes_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From as many atoms as there are sparse points on, if there is room for it; in any number of processes."""
+    """From as many atoms as there are sparse points on, if there is room for it."""
     model, ways = deepcopy(fitted()), list[str]()
     for name in ("variance", "variance_of_many"):
         way = getattr(Posterior, name)
