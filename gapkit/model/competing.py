@@ -30,6 +30,7 @@ STEPS = 8
 FEW_TRIPLETS = 800
 """Sparse points of three-body terms until the final fit."""
 _MET = 0.01  # share of the structures in which elements must be together to be known together
+_WORTH_MIXING = 0.03  # log evidence per label, where all structures have one composition and none other is expected
 _WORTH_RELATING = 0.1  # the same of central species that share their points, whose calls take longer
 _TRIAL_POINTS = 300, 100, 700  # sparse points of a trial, those that each element adds, and the most
 _TRIAL_ATOMS = 4  # for each of them, of the part of the data on which terms compete
@@ -117,6 +118,12 @@ class Contest:
         return len(species_of(self._data.frames))
 
     @cached_property
+    def one_composition(self) -> bool:
+        """Whether all labelled structures have the same elements in the same ratios."""
+        counts = [np.bincount(self._data.frames[s].numbers_e) for s in self._trials.used]
+        return len({tuple((n // np.gcd.reduce(n)).tolist()) for n in counts}) == 1
+
+    @cached_property
     def strangers(self) -> str:
         """Two or three elements that hardly ever are in one labelled structure, such as "Nb, Mo, W"; "" if all are.
 
@@ -171,6 +178,7 @@ class Contest:
         """The same with the elements mixed to as few densities as the evidence takes, if there are three or more.
 
         They stay apart only where that is better: mixed, a model errs less where nothing is known, as in new molecules.
+        Of one composition alone they stay apart unless mixing is clearly better: apart gains more from more data.
         """
         if self.n_species < 3:
             return apart
@@ -184,7 +192,8 @@ class Contest:
         if self._ahead(related) > self._ahead(best) + _WORTH_RELATING:
             best = related
         few = self.n_species <= MOST_APART
-        if few and not self.strangers and self._ahead(apart) > self._ahead(best) + WORTH:
+        worth = -_WORTH_MIXING if self.one_composition else WORTH
+        if few and not self.strangers and self._ahead(apart) > self._ahead(best) + worth:
             best = apart
         seen = ", ".join(f"{_told(self._ahead(shape))} {shape.elements}" for shape in self._seen)
         why = f"the data do not show {self.strangers} together; " if few and self.strangers else ""

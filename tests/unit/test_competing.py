@@ -61,7 +61,7 @@ def contest(
     """A contest of shapes whose evidence is that of a function, and those that it looked at."""
     data = GAP(e0={"Si": -2.5}).prepare([crystal(k) for k in range(2)])
     made, seen = Contest(data, {}, Parts(), Bar()), list[Shape]()  # type: ignore[arg-type]
-    made.n_species, made.strangers = n_species, strangers
+    made.n_species, made.strangers, made.one_composition = n_species, strangers, False
 
     def judged(self: Contest, shape: Shape) -> _Trial:
         if shape not in self._seen:
@@ -113,6 +113,26 @@ def test_elements_are_mixed_where_it_is_worth_it(
     if n_species > MOST_APART:
         assert all(s.embedding is not None and not s.triplet for s in seen)
         assert "no triplets" in told["terms"].why
+
+
+@pytest.mark.parametrize(("gain", "embedding"), [(0.02, None), (0.04, 2)])
+def test_one_composition_stays_apart_unless_mixing_is_clearly_better(
+    monkeypatch: pytest.MonkeyPatch, gain: float, embedding: int | None
+) -> None:
+    made, _ = contest(monkeypatch, 3, of_mixing(0.0, k2=gain))
+    made.one_composition = True
+    assert made.winner().embedding == embedding
+
+
+def test_one_composition() -> None:
+    def of(*formulas: str) -> bool:
+        frames = [Atoms(f, np.arange(3.0 * len(Atoms(f))).reshape(-1, 3), info={"energy": 0.0}) for f in formulas]
+        data = GAP(e0=NO_E0).prepare([*frames, Atoms("Cu", info={"energy": 0.0})])
+        return Contest(data, {}, Trials(data, Noise(), True, 1, float("inf")), Bar()).one_composition
+
+    assert of("NiCuPd", "NiCuPd")
+    assert of("NiCuPd2", "PdNiPdCu", "Ni2Cu2Pd4")  # in any order, and supercells
+    assert not of("NiCuPd", "NiCu2Pd")
 
 
 def test_elements_that_never_meet_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
