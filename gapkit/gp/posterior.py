@@ -20,10 +20,10 @@ from gapkit.gp.compress import CompressedRows
 from gapkit.numerics.factor import merged_triangle, whiten
 from gapkit.typing import FloatArray
 
-_ADDED: Final = 1e-11
+_ADDED: Final = 1e-13
 """Share of the prior variance by which that of many rows is too small."""
 
-_SMALL: Final = 1e-7
+_SMALL: Final = 1e-9
 """The same of variances that are found again by solves, since this share, and rounding, would count."""
 
 

@@ -184,7 +184,7 @@ def _united(
         reach = 0.0 if alone else _reach(known, settings.n_sparse)
         both = np.concatenate([known, found])
         longest = np.linalg.norm(both, axis=1).max()
-        tolerance = max(TOLERANCE, reach / longest)
+        tolerance = min(max(TOLERANCE, reach / longest), 1.0 - TOLERANCE)
         picked = farthest_point(both, max(n, len(known)), 0, start=np.arange(len(known)), tolerance=tolerance)
         taken = picked[picked >= len(known)] - len(known)
     rows = np.concatenate([np.full(len(known), -1), taken])

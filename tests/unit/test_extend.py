@@ -195,6 +195,15 @@ def test_distances_and_triangles_are_added_where_the_old_ones_do_not_reach() -> 
     assert n_new > n_old
 
 
+def test_old_triangles_may_be_farther_from_each_other_than_any_is_long() -> None:
+    """Those of two elements differ in sign where the legs change places, and a short length scale makes that large."""
+    term = TripletTerm(3.2, n_sparse=2, theta=(5.0, 0.05, 5.0))
+    old = model(term).fit([*two_species(6), *old_frames()[1:]])
+    fit = copy(old).extend([crystal(77, symbols="SiC", config_type="new")])
+    for channel, own in old.state_.terms[0].points.items():
+        assert np.array_equal(fit.state_.terms[0].points[channel].x_md[: len(own.x_md)], own.x_md)
+
+
 def test_what_is_kept_and_what_is_dropped(tmp_path: Path) -> None:
     old = model(soap_term(n_sparse={"Si": 8})).fit(to_frames(old_frames(), where="old.xyz"))
     old.calibration_ = object()  # type: ignore[assignment]
