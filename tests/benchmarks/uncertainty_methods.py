@@ -1,10 +1,10 @@
-"""σ of forces beside what others offer: python tests/benchmarks/uncertainty_methods.py [--molecules FOLDER]
+"""σ of forces beside what others offer: python tests/benchmarks/uncertainty_methods.py --data DIR
 
-Three ways to a σ for the same errors, on silicon and on 3BPA (four elements; FOLDER holds train_300K.xyz and
-iso_atoms.xyz): the predictive distribution of gapkit; the variance of the local energy from K_mm alone, which knows
-neither labels nor noise (what GAP codes print); an ensemble of five models, each fitted to as many frames drawn with
-replacement. Default settings; every fifth training frame is kept out to calibrate all three in the same way; figures
-are of test frames. About six minutes on two cores.
+Three ways to a σ for the same errors, on silicon and on 3BPA (four elements; DIR holds the folder 3bpa): the predictive
+distribution of gapkit; the variance of the local energy from K_mm alone, which knows neither labels nor noise (what GAP
+codes print); an ensemble of five models, each fitted to as many frames drawn with replacement. Settings by rule; every
+fifth training frame is kept out to calibrate all three in the same way; figures are of test frames. About six minutes
+on two cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from gapkit.uncertainty.calibrate import scales_of
 from gapkit.uncertainty.curve import taken
 
 DATA = Path(__file__).parents[2] / "data"
-ORGANIC = Path(__file__).parents[3] / "shared" / "data" / "3bpa"
 MEMBERS = 5
 ZERO = 1e-6  # eV/Å: forces that are zero by symmetry, in the labels and in every model
 COLUMNS = {"raw rms(err)/rms(σ)": 20, "calibrated": 12, "NLL": 8, "miscal. area": 14, "68 %": 7, "95 %": 7, "ρ": 7}
@@ -99,13 +98,13 @@ def compare(name: str, train: list[Atoms], test: list[Atoms], alone: list[Atoms]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--molecules", type=Path, default=ORGANIC, metavar="FOLDER")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     given = parser.parse_args()
     warnings.simplefilter("ignore", GapkitWarning)
     start = time.perf_counter()
     compare("silicon", *(read_frames(DATA / "silicon" / f"{part}.xyz") for part in ("train", "test")), alone=[])
-    molecules = read_frames(given.molecules / "train_300K.xyz")[:400:2]
-    compare("3BPA", molecules[:150], molecules[150:], alone=read_frames(given.molecules / "iso_atoms.xyz"))
+    molecules = read_frames(given.data / "3bpa" / "train_300K.xyz")[:400:2]
+    compare("3BPA", molecules[:150], molecules[150:], alone=read_frames(given.data / "3bpa" / "iso_atoms.xyz"))
     print(f"\n{time.perf_counter() - start:.0f} s")
 
 
