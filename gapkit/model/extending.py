@@ -51,7 +51,8 @@ def extended(
     for frame in data:
         if frame.hash in known_hashes and not is_isolated(frame):
             raise DataError("The frame is in the fit already", where=frame.where, fix="give only new frames")
-    state, known = _with_elements(state, data, e0)
+    unused = _by_number(state.training.get("unused_e0"))
+    state, known = _with_elements(state, data, {**unused, **_by_number(e0)})
     terms, settings = _grown(state, data, n_sparse, random, n_jobs, ceiling)
     new = [t.new for t in terms]
     before: Sequence[CompressedRows] = ()
@@ -98,7 +99,7 @@ def fine_tuned(
         difference = most_apt(state, terms, data, known, rows, past)
         _log.info("prior σ of the difference: %.3g times that of the model", difference)
     state = _summarised(state)
-    state = replace(state, training={**state.training, "moved": True})
+    state = replace(state, training={**state.training, "moved": True, "unused_e0": {}})  # of the old method
     before = past.rows(difference)
     return _joined(state, terms, settings, data, [before, *rows], float(np.sqrt(1.0 + difference**2)))
 
@@ -208,7 +209,7 @@ def _grown(
 
 
 def _with_elements(
-    state: ModelState, data: Sequence[Frame], e0: Mapping[str | int, float] | None
+    state: ModelState, data: Sequence[Frame], e0: Mapping[int, float]
 ) -> tuple[ModelState, list[Known]]:
     """The model with e0 and baselines of all elements of the data, and what it knows of these."""
     new = sorted(set(species_of(data)) - set(state.e0))
@@ -216,8 +217,8 @@ def _with_elements(
     alone = [isolated_frame(z) for z in state.e0]
     baselines = [b.prepared([*data, *alone]) for b in state.baselines]
     given: dict[str | int, float] = dict(state.e0.items())
-    given |= {z: energy for z, energy in _by_number(e0).items() if z not in state.e0}
-    for z, energy in _by_number(e0).items():
+    given |= {z: energy for z, energy in e0.items() if z not in state.e0}
+    for z, energy in e0.items():
         if z in state.e0 and abs(energy - state.e0[z]) > _SAME_ENERGY:
             what = f"e0 of {chemical_symbols[z]} is {state.e0[z]:g} eV in the model, not {energy:g} eV"
             raise ConfigError(what, fix="leave it out, or use fine_tune for another reference method")

@@ -270,7 +270,7 @@ class GAP(Fitted):
             Number of new sparse points of terms with environments, shared as in `SoapTerm`, or {symbol: number}.
             None: for a new element the mean number of the others, for a known one half of what it has.
         e0
-            Energies of isolated atoms of new elements, eV. None: as in `fit`.
+            Energies of isolated atoms of new elements, eV. None: those that `GAP` was given, else as in `fit`.
         rng
             Generator or seed of the choice of sparse points.
 

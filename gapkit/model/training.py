@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from gapkit.baselines.base import Baseline
 from gapkit.baselines.isolated import not_isolated
@@ -123,6 +124,7 @@ def _solved(
             "atoms": sum(f.n_atoms for f in frames),
             "left_out": left_out(frames, noise),
             "guessed": sorted(not_isolated(frames, data.e0)),
+            "unused_e0": {chemical_symbols[z]: e for z, e in found.e0.items() if z not in species},
         },
         sources=sources_of(frames, chosen),
         keys=data.keys,

@@ -140,6 +140,17 @@ def test_the_isolated_atom_of_a_new_element_has_its_energy() -> None:
     assert fitted.e0_[14] == -2.5
 
 
+def test_e0_that_the_fit_had_no_use_for_serves_a_new_element(tmp_path: Path) -> None:
+    """Also from a file; a word to `extend` weighs more, and another method has other energies."""
+    fit = model(e0={"Si": -2.5, "C": -1.25}).fit(old_frames())
+    fit.save(tmp_path / "si.gap")
+    assert copy(fit).extend(carbon()[1:]).e0_ == {6: -1.25, 14: -2.5}
+    assert load(tmp_path / "si.gap").extend(carbon()[1:]).e0_ == {6: -1.25, 14: -2.5}
+    assert copy(fit).extend(carbon()[1:], e0={"C": -1.5}).e0_[6] == -1.5
+    with pytest.warns(GapkitWarning, match="e0 of C comes from least squares"):
+        copy(fit).fine_tune(old_frames(), e0={"Si": -2.0}).extend(carbon()[1:])
+
+
 def test_embeddings_of_chemical_features_reach_new_elements() -> None:
     """Old vectors stay, the new one is nearest to that of its like; a vector that the user gave is taken."""
     term = soap_term(embedding=2, n_sparse=10)
