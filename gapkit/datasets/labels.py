@@ -43,7 +43,7 @@ _USUAL: Final = frozenset(
             "index",
         ),
         *("initial_magmoms", "magmoms", "magmom", "initial_charges", "charges", "charge", "dipole", "dipoles"),
-        *("energies", "stresses", "free_energy", "local_energy", "local_energies", "stress_quality", "species"),
+        *("energies", "stresses", "local_energy", "local_energies", "stress_quality", "species"),
         *("description", "comment", "source", "name", "spacegroup", "unit_cell", "occupancy", "map_shift"),
     }
 )
@@ -90,8 +90,8 @@ def _or_name(meant: str, name: str) -> str:
 
 
 def _own_names(atoms: Atoms) -> Mapping[str, Any]:
-    """Everything in info and arrays that the user may have meant as a label."""
-    shelves = {**atoms.info, **atoms.arrays}
+    """Everything in info, arrays and results of a calculator that the user may have meant as a label."""
+    shelves = {**getattr(atoms.calc, "results", {}), **atoms.info, **atoms.arrays}
     return {str(name): value for name, value in shelves.items() if str(name).lower() not in _USUAL}
 
 

@@ -272,6 +272,7 @@ class _Search:
         worse = 100.0 * float(np.expm1(Judged(folds.errors(likely), likely).score - judged.score))
         than = f"errors {abs(worse):.0f} % {'larger' if worse >= 0.0 else 'smaller'}"
         for kind in (k for k in KINDS if k in judged.errors):
+            bound = ", within 0.3 to 1 times these" if kind == "forces" else ""
             theirs = f"the evidence takes about {getattr(rival, kind):.2g}, {than}"
             text = f"{getattr(noise, kind):.2g} {SIGMA_UNITS[kind]}"
-            self._tell(f"sigma_{kind}", text, f"least errors of left-out frames; {theirs}")
+            self._tell(f"sigma_{kind}", text, f"least errors of left-out frames{bound}; {theirs}")

@@ -10,6 +10,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import ConfigError, DataError, Frame, GapkitWarning, Keys, to_frames
 from gapkit.datasets import Finding, Place, Report, check_files, check_frames
@@ -100,6 +101,15 @@ def test_label_under_a_name_that_nobody_looks_up(old: str, new: str, kind: str) 
     named = check_frames([structures[index]], keys=Keys(**{kind: new}))
     assert not named.by_rule("unknown-label")
     assert kind in [k for k, count in named.summary.labels.items() if count]
+
+
+def test_a_free_energy_alone_is_named() -> None:
+    """ASE reads it as a result of its own."""
+    structures = set_of()
+    del structures[1].info["REF_energy"]
+    structures[1].calc = SinglePointCalculator(structures[1], free_energy=-4.0)
+    found = only(check_frames(structures), "unknown-label", "warning")
+    assert found.frames == (1,) and 'energy = "free_energy"' in found.fix
 
 
 def test_forces_are_known_by_their_shape() -> None:
