@@ -109,7 +109,8 @@ def test_a_free_energy_alone_is_named() -> None:
     del structures[1].info["REF_energy"]
     structures[1].calc = SinglePointCalculator(structures[1], free_energy=-4.0)
     found = only(check_frames(structures), "unknown-label", "warning")
-    assert found.frames == (1,) and 'energy = "free_energy"' in found.fix
+    assert found.frames == (1,)
+    assert 'energy = "free_energy"' in found.fix
 
 
 def test_forces_are_known_by_their_shape() -> None:
