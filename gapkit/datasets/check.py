@@ -18,6 +18,7 @@ from gapkit.datasets.labels import extras, label_names, missing_labels
 from gapkit.datasets.methods import energies_against_structure
 from gapkit.datasets.outliers import force_outliers
 from gapkit.datasets.reading import Part, read_part, to_table
+from gapkit.datasets.references import energies_against_forces
 from gapkit.datasets.report import Report
 from gapkit.datasets.stresses import stresses
 from gapkit.datasets.summary import summarise
@@ -38,6 +39,7 @@ RULES: Final[tuple[Rule, ...]] = (
     forces_against_energies,
     stresses,
     energies_against_structure,
+    energies_against_forces,
     duplicates,
 )
 """In the order in which they run."""

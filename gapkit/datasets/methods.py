@@ -195,6 +195,7 @@ def _mixed(table: Table, steps: list[_Step]) -> Finding:
         what += f" ({unclear} more are copies or cannot be told apart)" if unclear else ""
     what += f"; without that step, leave-one-out residuals fall from {1e3 * before:.2g} to {1e3 * after:.2g} meV/atom"
     fix = "compute all frames with one functional, basis set and pseudopotential, or fit one of the sets"
+    table.suspect.update(which)
     return table.finding("two-methods", "error", which, what, fix)
 
 

@@ -45,7 +45,7 @@ class Table:
         self.members = tuple(members)
         self.keys = keys
         self.suspect: set[int] = set()
-        """Structures whose energies a rule has found to be of another unit: other rules leave them out."""
+        """Structures whose energies a rule has found to be of another unit or method: other rules leave them out."""
 
     def __len__(self) -> int:
         return len(self.members)

@@ -208,9 +208,7 @@ def _grown(
     return terms, settings
 
 
-def _with_elements(
-    state: ModelState, data: Sequence[Frame], e0: Mapping[int, float]
-) -> tuple[ModelState, list[Known]]:
+def _with_elements(state: ModelState, data: Sequence[Frame], e0: Mapping[int, float]) -> tuple[ModelState, list[Known]]:
     """The model with e0 and baselines of all elements of the data, and what it knows of these."""
     new = sorted(set(species_of(data)) - set(state.e0))
     _compare_isolated(state, data)

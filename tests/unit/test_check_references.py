@@ -1,0 +1,75 @@
+"""Energies of a whole config_type against forces: what no comparison of like structures can tell."""
+
+from __future__ import annotations
+
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc100, fcc111
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from gapkit.datasets import check, check_frames
+from gapkit.datasets.references import energies_against_forces
+
+
+def labelled(atoms: Atoms, group: str, seed: int, shift: float) -> Atoms:
+    """Copper by EMT, with another zero of the energy per atom."""
+    atoms.rattle(0.08, seed=seed)
+    atoms.calc = EMT()
+    energy, forces = atoms.get_potential_energy() + shift * len(atoms), atoms.get_forces()
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    atoms.info["config_type"] = group
+    return atoms
+
+
+def copper(shift: float) -> list[Atoms]:
+    """Crystals, crystals with a vacancy, and slabs, whose energies are shifted."""
+    made = []
+    for k in range(12):
+        crystal = bulk("Cu", a=3.55 + 0.01 * k, cubic=True) * (2, 2, 2)
+        made.append(labelled(crystal.copy(), "bulk", k, 0.0))
+        del crystal[0]
+        made.append(labelled(crystal, "vacancy", 50 + k, 0.0))
+    for k in range(8):
+        made.append(labelled(fcc111("Cu", (3, 2, 6), a=3.6, vacuum=6.0, periodic=True), "slab", 100 + k, shift))
+        made.append(labelled(fcc100("Cu", (3, 2, 6), a=3.6, vacuum=6.0, periodic=True), "slab", 200 + k, shift))
+    return made
+
+
+@pytest.mark.parametrize("shift", [0.0, -0.4])
+def test_slabs_with_another_zero_of_the_energy_are_found_by_the_forces(
+    shift: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "RULES", (energies_against_forces,))
+    structures = copper(shift)
+    found = check_frames(structures).by_rule("two-methods")
+    if shift == 0.0:
+        assert not found
+        return
+    (one,) = found
+    assert {structures[s].info["config_type"] for s in one.frames} == {"slab"}
+    height = float(one.what.split("about ")[1].split()[0])
+    assert 0.4 < height / (1e3 * shift) < 1.2
+    assert "judged by the forces of all" in one.what
+
+
+def test_without_forces_or_with_one_config_type_there_is_nothing_to_compare() -> None:
+    structures = copper(-0.4)
+    for atoms in structures:
+        del atoms.info["config_type"]
+    assert not check_frames(structures).by_rule("two-methods")
+    bare = copper(-0.4)
+    for atoms in bare:
+        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
+    assert not [f for f in check_frames(bare).by_rule("two-methods") if "forces" in f.what]
+
+
+def test_a_step_that_like_structures_show_is_told_once() -> None:
+    structures = copper(0.0)
+    for atoms in structures:
+        if atoms.info["config_type"] == "vacancy":
+            results = atoms.calc.results
+            atoms.calc = SinglePointCalculator(
+                atoms, energy=results["energy"] + 0.2 * len(atoms), forces=results["forces"]
+            )
+    assert len(check_frames(structures).by_rule("two-methods")) == 1
