@@ -268,7 +268,8 @@ class GAP(Fitted):
             All frames of the fit: their rows are made anew for all sparse points, which is a fresh fit on these points.
         n_sparse
             Number of new sparse points of terms with environments, shared as in `SoapTerm`, or {symbol: number}.
-            None: for a new element the mean number of the others, for a known one half of what it has.
+            None: for a new element the mean number of the others, for a known one half of what it has at most, where
+            the old points do not reach.
         e0
             Energies of isolated atoms of new elements, eV. None: those that `GAP` was given, else as in `fit`.
         rng

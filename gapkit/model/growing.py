@@ -43,7 +43,7 @@ def grown(
     ----------
     n_sparse
         New points of terms with environments, as in `SoapTerm`. None: for an element that is new the mean number of
-        those that are known, for the others half of their own.
+        those that are known, for the others half of their own at most, where the old points do not reach.
     first_frame
         Index of the first of the frames in the fit, for the origins of the points.
     """
@@ -56,6 +56,7 @@ def grown(
     descriptor = with_scales(fitted.descriptor, fresh.descriptor)
     x: dict[Channel, FloatArray] = {}
     origins: dict[Channel, Origins] = {}
+    sparing = n_sparse is None and _is_full(fitted, settings)
     for channel in descriptor.channels:
         old = fitted.points.get(channel)
         known = None if old is None else widened(all_features(old), channel, fitted.descriptor, descriptor)
@@ -63,7 +64,7 @@ def grown(
         found = None if new is None else widened(all_features(new), channel, fresh.descriptor, descriptor)
         if known is None and found is None:
             continue
-        x[channel], rows = _united(known, found, wanted, channel, settings)
+        x[channel], rows = _united(known, found, wanted, channel, settings, sparing)
         if channel in fresh.origins or channel in fitted.origins:
             origins[channel] = _origins(fitted.origins.get(channel), fresh.origins.get(channel), rows, first_frame)
     points: Mapping[Channel, Any] = {c: descriptor.points(x_mf) for c, x_mf in x.items()}
@@ -161,14 +162,28 @@ def _with_n_sparse(wide: Any, settings: Any, wanted: Mapping[int, int]) -> Term:
     return made
 
 
+def _is_full(fitted: SparseTerm, settings: Any) -> bool:
+    """Whether a term has as many environments as it was to have, so that they are some of those of the old data."""
+    own = {chemical_symbols[c[0]]: len(points.x_md) for c, points in fitted.points.items() if len(c) == 1}
+    n_sparse = getattr(settings, "n_sparse", 0)
+    if isinstance(n_sparse, Mapping):
+        return all(n >= n_sparse.get(symbol, 0) for symbol, n in own.items())
+    return sum(own.values()) >= n_sparse
+
+
 def _united(
-    known: FloatArray | None, found: FloatArray | None, wanted: Mapping[int, int], channel: Channel, settings: Any
+    known: FloatArray | None,
+    found: FloatArray | None,
+    wanted: Mapping[int, int],
+    channel: Channel,
+    settings: Any,
+    sparing: bool,
 ) -> tuple[FloatArray, IntArray]:
     """Old points, then new ones that differ from them; and which of those found were taken, -1 for old points.
 
-    New distances and triangles lie where the old ones do not reach. Between these, a function that vanishes on the old
-    points has next to no prior variance, but no old data against it: summed over all triangles of a crystal it spoils
-    what the model knew.
+    New distances and triangles, and with `sparing` environments, lie where the old ones do not reach. Between these, a
+    function that vanishes on the old points has next to no prior variance, but no old data against it: summed over all
+    triangles of a crystal it spoils what the model knew.
     """
     if found is None or known is None:
         own = found if known is None else known
@@ -181,7 +196,7 @@ def _united(
     else:
         alone = len(channel) == 1
         n = len(known) + (wanted.get(channel[0], 0) if alone else len(found))
-        reach = 0.0 if alone else _reach(known, settings.n_sparse)
+        reach = _reach(known) if (sparing if alone else len(known) >= settings.n_sparse) else 0.0
         both = np.concatenate([known, found])
         longest = np.linalg.norm(both, axis=1).max()
         tolerance = min(max(TOLERANCE, reach / longest), 1.0 - TOLERANCE)
@@ -196,14 +211,17 @@ def _step(x_md: FloatArray) -> float:
     return float(np.median(np.diff(np.sort(x_md[:, 0])))) if len(x_md) > 1 else 0.0
 
 
-def _reach(x_md: FloatArray, n_wanted: int) -> float:
-    """Distance within which points cover the data that they were taken from: 0 if they are all of these.
+def _reach(x_md: FloatArray) -> float:
+    """Distance within which points cover the data that they were taken from.
 
     Farthest points cover all others within the least distance between two of them.
     """
-    from scipy.spatial.distance import pdist  # slow to load
-
-    return float(pdist(x_md).min()) if len(x_md) >= max(n_wanted, 2) else 0.0
+    if len(x_md) < 2:
+        return 0.0
+    square_m = np.einsum("md,md->m", x_md, x_md)
+    square_mm = square_m[:, None] + square_m - 2.0 * x_md @ x_md.T
+    np.fill_diagonal(square_mm, np.inf)
+    return float(np.sqrt(max(square_mm.min(), 0.0)))
 
 
 def _origins(old: Origins | None, fresh: Origins | None, rows: IntArray, first_frame: int) -> Origins:

@@ -17,6 +17,7 @@ from scipy.spatial.distance import cdist, pdist
 
 from gapkit import GAP, ConfigError, DataError, GapkitWarning, Noise, PairTerm, SoapTerm, TripletTerm, load
 from gapkit.atoms.labels import to_frames
+from gapkit.descriptors.wider import all_features
 from gapkit.gp.posterior import solve
 from gapkit.model import extending
 from gapkit.model.fitting import EXACT, sigmas_of
@@ -132,7 +133,7 @@ def test_with_new_points_old_data_speak_through_the_old_ones(added: str, saved: 
     few = frames(3)
     old = model(soap_term(n_sparse=6)).fit(few)
     data = new_frames()[1:] if added == "points" else carbon()[:3]
-    fit = (without_data(old) if saved else copy(old)).extend(data)
+    fit = (without_data(old) if saved else copy(old)).extend(data, n_sparse=3 if added == "points" else None)
     state, before = fit.state_, old.state_
     assert state.terms[0].n_columns > before.terms[0].n_columns + 2
     passed_on = observed(before.terms, few, E0, SIGMAS).on(carry(before.terms, state.terms, before.prior_mm))
@@ -154,6 +155,23 @@ def test_repeated_extension_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_alike(twice, once, 1e-9)
     assert twice.log_evidence_ == pytest.approx(once.log_evidence_, rel=1e-9)
     assert np.array_equal(twice.state_.hashes, once.state_.hashes)
+
+
+def test_by_default_new_points_lie_where_old_ones_do_not_reach() -> None:
+    """Between old points, which cover the old data, new ones have next to no old data against them."""
+    old = model(soap_term(n_sparse=20)).fit(frames(12))
+    (known,) = (all_features(p) for p in old.state_.terms[0].points.values())
+    reach = pdist(known).min()
+    alike = [label(crystal(100 + k)) for k in range(4)]
+    assert copy(old).extend(alike).state_.terms[0].n_columns < 20 + 3
+    assert copy(old).extend(alike, n_sparse=5).state_.terms[0].n_columns == 20 + 5
+    far = [crystal(50 + k) for k in range(4)]
+    for atoms in far:
+        atoms.set_cell(atoms.cell.array * 0.8, scale_atoms=True)
+    (both,) = (all_features(p) for p in copy(old).extend([label(a) for a in far]).state_.terms[0].points.values())
+    assert len(both) > 20
+    assert cdist(both[20:], known).min() > 0.999 * reach
+    assert pdist(both[20:]).min() > 0.999 * reach
 
 
 def test_sparse_points_as_many_as_wanted_old_ones_first() -> None:

@@ -260,7 +260,7 @@ def test_what_is_kept(tmp_path: Any) -> None:
     assert numbers(whole.remove([few()[0]])) == pytest.approx(numbers(left), rel=1e-6, abs=1e-7)
     softer = copy(left).refit(Noise(0.05, 2.0, None))
     assert softer.predict(crystal(9), {"energy_std"}).energy_std > left.predict(crystal(9), {"energy_std"}).energy_std
-    more = copy(left).extend([other(crystal(60))])
+    more = copy(left).extend([other(crystal(60))], n_sparse=3)
     assert more.training_["frames"] == left.training_["frames"] + 1
     with pytest.raises(DataError, match="labels of the frame are bound to the sparse points of an earlier fit"):
         copy(more).remove([few()[1]])
