@@ -164,7 +164,7 @@ def test_by_default_new_points_lie_where_old_ones_do_not_reach() -> None:
     reach = pdist(known).min()
     alike = [label(crystal(100 + k)) for k in range(4)]
     assert copy(old).extend(alike).state_.terms[0].n_columns < 20 + 3
-    assert copy(old).extend(alike, n_sparse=5).state_.terms[0].n_columns == 20 + 5
+    assert copy(old).extend(alike, n_sparse=3).state_.terms[0].n_columns == 20 + 3
     far = [crystal(50 + k) for k in range(4)]
     for atoms in far:
         atoms.set_cell(atoms.cell.array * 0.8, scale_atoms=True)
