@@ -15,7 +15,7 @@ from gapkit.uncertainty import calibrate
 from gapkit.uncertainty.calibrate import SAMPLES
 from gapkit.uncertainty.curve import GENTLE, best_scale, factor, folds, heldout_std, rising, taken
 from gapkit.uncertainty.reliability import reliability_figure
-from tests.samples import crystal, frames, model
+from tests.samples import crystal, frames, label, model
 
 Truth = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -294,6 +294,16 @@ def test_a_model_predicts_with_its_calibration(fitted: tuple[GAP, list[Atoms]]) 
     assert len(rows.error_xc) == n_atoms
     assert one.report["forces"]["n_values"] == 6 * n_atoms
     assert one.report["forces"]["rms_error"] > np.sqrt(np.mean(rows.error_xc**2))
+
+
+@pytest.mark.filterwarnings("ignore::gapkit.GapkitWarning")
+def test_stress_without_labels_is_said_to_stay_as_it_is() -> None:
+    bare = [label(atoms, ("energy", "forces")) for atoms in frames(8)[1:]]
+    fit = model().fit(bare)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        calibrate(fit, bare, leave_one_out=True)
+    assert any("stress: not calibrated, since no frame has the label" in str(one.message) for one in caught)
 
 
 @pytest.mark.filterwarnings("ignore::gapkit.GapkitWarning")
