@@ -104,8 +104,8 @@ class Fitted(Parametric):
     def sample(self: _F, n: int, rng: Rng = 0) -> Committee[_F]:
         """n models drawn from the posterior: their spread is what the data leave open of any property.
 
-        It is that of ``*_epistemic_std``: what sparse points and descriptor cannot follow is not in it, which is most of
-        the error where data are plenty, and a calibration does not change it.
+        It is that of ``*_epistemic_std``: what sparse points and descriptor cannot follow is not in it, which is most
+        of the error where data are plenty, and a calibration does not change it.
         """
         return Committee.draw(self, whole("n", n), generator(rng))
 
