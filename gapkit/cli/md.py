@@ -13,9 +13,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 from tqdm import tqdm
 
-from gapkit import GAP, ConfigError, DataError, GAPCalculator, load, read_frames
+from gapkit import GAP, ConfigError, GAPCalculator, load, read_frames
 from gapkit.cli.output import require_writable
 from gapkit.cli.report import counted
+from gapkit.cli.restart import drop_rest, last_frame
 from gapkit.errors import warn
 from gapkit.uncertainty import Flag, Sentinel, SentinelStop
 from gapkit.uncertainty.flag import append_frame, bare
@@ -59,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         max_temperature=arguments.max_temperature,
         rng=np.random.default_rng([arguments.seed, step, 1]),
     )
+    for path in (output, flags):
+        drop_rest(path)
     print(_heading(arguments, atoms, sentinel, step, timestep), flush=True)
     return _Run(_dynamics(arguments, atoms, step, timestep), output, step).go(arguments, sentinel, flags)
 
@@ -129,19 +132,12 @@ def _start(arguments: argparse.Namespace, output: Path) -> tuple[Atoms, int]:
     atoms = bare(given)
     atoms.set_constraint(given.constraints)
     if output.exists():
-        last = read_frames(output, -1)[0]
-        step = last.info.get("step")
-        if not isinstance(step, int | np.integer) or not last.has("momenta"):
-            fix = "give a trajectory that gapkit md wrote, or start anew under another name"
-            raise DataError("the last frame has no step or no momenta to continue from", where=str(output), fix=fix)
-        if not np.array_equal(last.numbers, atoms.numbers):
-            fix = f"give the structure that {output} was started from"
-            raise DataError("the trajectory is of other atoms", where=arguments.start, fix=fix)
+        last, step = last_frame(output, atoms, arguments.start)
         atoms.set_cell(last.cell)
         atoms.pbc = last.pbc
         atoms.set_positions(last.positions, apply_constraint=False)
         atoms.set_momenta(last.get_momenta(), apply_constraint=False)
-        return atoms, int(step)
+        return atoms, step
     if not atoms.get_momenta().any():
         _thermalise(atoms, arguments.temperature, np.random.default_rng([arguments.seed, 0, 2]))
     return atoms, 0
