@@ -24,7 +24,7 @@ from gapkit.typing import KINDS
 OPTIONS = (*SOAP_OPTIONS, *(f"sigma_{kind}" for kind in KINDS), "seed", "jobs", "max_memory")
 """Settings on the command line; those that were not given are absent."""
 
-_NOTHING_LEARNED, _SMALL = 0.7, 0.1  # share of the spread of labels; eV/atom, eV/Å, GPa
+_NOTHING_LEARNED, _SMALL = 0.9, 0.1  # share of the spread of labels; eV/atom, eV/Å, GPa
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -53,8 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\nerrors on the training data\n\n{evaluation_table(errors)}", flush=True)
     for kind in KINDS:
         if getattr(model.state_.noise, kind) is not None and _learned_nothing(errors.comparison(kind)):
-            fix = f"gapkit check {' '.join(arguments.train)}"
-            warn(f"{kind}: errors on the training data are as large as the labels vary; units or signs? Fix: {fix}.")
+            fix = f"gapkit check {' '.join(arguments.train)}; if it finds nothing, raise --n-sparse or --r-cut"
+            what = "errors on the training data are as large as the labels vary; units or signs,"
+            warn(f"{kind}: {what} or too few sparse points, or a cutoff that is too short? Fix: {fix}.")
 
 
 def _learned_nothing(found: Comparison | None) -> bool:

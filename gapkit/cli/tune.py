@@ -12,6 +12,7 @@ from gapkit import ConfigError, evaluate
 from gapkit._drawing import check_format
 from gapkit.cli.config import of_file, read_config
 from gapkit.cli.fit import read_training, summary
+from gapkit.cli.known import in_use
 from gapkit.cli.output import require_all_writable, size_of, write_json, write_whole
 from gapkit.cli.plan import make_plan
 from gapkit.cli.report import HEADINGS, columns, counted, evaluation_table
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(summary(frames)), flush=True)
     options = {name: getattr(arguments, name) for name in ("jobs", "seed", "n_sparse") if hasattr(arguments, name)}
     plan = make_plan(frames, config, options, search=False)
+    plan.model.baselines = in_use(plan.data)
     with of_file(config.path):
         found = tune(
             frames,
