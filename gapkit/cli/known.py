@@ -54,10 +54,9 @@ def _default(config: Config, data: Prepared, ready: Sequence[Any]) -> Choice:
     why = "repulsion below the shortest distances of the data"
     cohesion = next((b for b in ready if isinstance(b, Cohesion)), None)
     if cohesion is not None:
-        symbols = ", ".join(symbol for symbol, energy in cohesion.energies.items() if energy)
-        return Choice(
-            "baselines", "zbl + cohesion", f"{why}; cohesion of {symbols}, whose e0 is that of an isolated atom"
-        )
+        symbols = ", ".join(symbol for symbol, energy in (cohesion.energies or {}).items() if energy)
+        why += f"; cohesion of {symbols}, whose e0 is that of an isolated atom"
+        return Choice("baselines", "zbl + cohesion", why)
     return Choice("baselines", "zbl", why if config.terms is not None else f"{why}; no cohesion: {_no_cohesion(data)}")
 
 

@@ -45,10 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     if step >= arguments.steps:
         print(f"{output} has {step} steps already: nothing to do")
         return 0
-    if guessed := sorted(chemical_symbols[z] for z in set(model.state_.guessed) & set(atoms.numbers.tolist())):
-        what = (
-            f"e0 of {', '.join(guessed)} is of no isolated atom: atoms that leave the others gain energy or lose none."
-        )
+    guessed = sorted(chemical_symbols[z] for z in set(model.state_.guessed) & set(atoms.numbers.tolist()))
+    if names := ", ".join(guessed):
+        what = f"e0 of {names} is of no isolated atom: atoms that leave the others gain energy or lose none."
         warn(f"{what} Fix: fit with frames of isolated atoms.")
     atoms.calc = GAPCalculator(model)
     timestep = arguments.timestep or (0.5 if 1 in atoms.numbers else 1.0)
