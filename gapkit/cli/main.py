@@ -241,7 +241,7 @@ def _add_check(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, evaluate)
     parser.add_argument("model", metavar="MODEL.gap", help="model file")
-    parser.add_argument("test", metavar="TEST.xyz", help="labelled structures, any format that ASE reads")
+    parser.add_argument("test", nargs="+", metavar="TEST.xyz", help="labelled structures, any format that ASE reads")
     parser.add_argument("--json", metavar="FILE", help="write the errors as JSON (meV/atom, eV/Å, GPa)")
     parser.add_argument("--plot", metavar="FILE.png", help="draw predictions against labels (.png, .pdf, .svg)")
     parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")

@@ -20,6 +20,7 @@ from gapkit.cli.restart import drop_rest, last_frame
 from gapkit.errors import warn
 from gapkit.uncertainty import Flag, Sentinel, SentinelStop
 from gapkit.uncertainty.flag import append_frame, bare
+from gapkit.uncertainty.limits import with_unit
 
 STOPPED = 3
 """Exit status of a run that the sentinel stopped."""
@@ -39,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         if path.exists() and not arguments.restart:
             fix = "continue the run with --restart, or give another name"
             raise ConfigError("the file exists already", where=str(path), fix=fix)
+    if (limit := _in_words(arguments.flag)) not in (None, "auto"):
+        with_unit(limit)  # what is wrong shall be said before anything is read
     model = load(arguments.model)
     model.n_jobs = arguments.jobs
     atoms, step = _start(arguments, output)
@@ -171,10 +174,15 @@ def _dynamics(arguments: argparse.Namespace, atoms: Atoms, step: int, timestep: 
 
 
 def _limit(flag: str | None, model: GAP) -> str | None:
-    """The limit that `--flag` means: a bare number is in eV/Å."""
+    """The limit that `--flag` means for a model."""
     if flag is None:
         return None if model.calibration_ is None or "forces" not in model.calibration_.scales else "auto"
-    if flag.lower() == "none":
+    return _in_words(flag)
+
+
+def _in_words(flag: str | None) -> str | None:
+    """The limit as `Sentinel` takes it: a bare number is in eV/Å."""
+    if flag is None or flag.lower() == "none":
         return None
     try:
         float(flag)
