@@ -46,6 +46,8 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
 
 def _unreadable(file: Path, count: int | None, error: Exception) -> DataError:
     """The error for a file of which ASE read `count` frames, None where it was not asked for all."""
+    if isinstance(error, PermissionError):
+        return DataError("The file may not be read", where=str(file), fix="give one that you may read")
     form, line = _format(file), 0
     packed = file.suffix.lower() in _PACKED
     found, broken = (0, 0) if packed else readable(file)

@@ -66,3 +66,13 @@ def test_files_without_frames_and_with_other_names(file: Path) -> None:
     good.write_text(FRAME)
     with pytest.raises(DataError, match=r"This is extended XYZ, but .*good\.dat.* rename it to good\.xyz"):
         read_frames(good)
+
+
+def test_a_file_that_may_not_be_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file.write_text(FRAME)
+    monkeypatch.setattr("ase.io.iread", refuse)
+    with pytest.raises(DataError, match=r"may not be read .*t\.xyz"):
+        read_frames(file)
