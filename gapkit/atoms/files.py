@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ase import Atoms
 
+from gapkit.atoms.extxyz import readable
 from gapkit.errors import DataError
+
+_PACKED: Final = (".gz", ".bz2", ".xz")
 
 
 def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
@@ -33,11 +36,44 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
         for atoms in iread(file, index=index, do_not_split_by_at_sign=True):
             structures.append(atoms)  # one by one, to know where reading stopped
     except Exception as error:  # ASE's readers raise whatever comes their way
-        place = f"{file}, after {len(structures)} readable frames"
-        what = f"The file cannot be read: {type(error).__name__}: {str(error).rstrip('.')}"
-        raise DataError(
-            what, where=place, fix="correct the file; extended XYZ, with a name that ends in .xyz, is the safest format"
-        ) from error
+        raise _unreadable(file, len(structures) if index == ":" else None, error) from error
+    if not structures and (index == ":" or not file.read_bytes().strip()):
+        raise _no_frame(file)
     if not structures:
         raise DataError(f"The index {index!r} selects no frame", where=str(file), fix="use ':' for all frames")
     return structures
+
+
+def _unreadable(file: Path, count: int | None, error: Exception) -> DataError:
+    """The error for a file of which ASE read `count` frames, None where it was not asked for all."""
+    if isinstance(error, PermissionError):
+        return DataError("The file may not be read", where=str(file), fix="give one that you may read")
+    form, line = _format(file), 0
+    packed = file.suffix.lower() in _PACKED
+    found, broken = (0, 0) if packed else readable(file)
+    if form == "extxyz" and not packed:
+        count, line = found, broken
+        if not found and not broken:
+            return _no_frame(file)
+    elif found:
+        what = f"This is extended XYZ, but ASE does not tell it by the name, and reads it as {form or 'no format'}"
+        return DataError(what, where=str(file), fix=f"rename it to {file.stem}.xyz or {file.stem}.extxyz")
+    place = str(file) if count is None else f"{file}, after {count} readable frames"
+    place += f"; the next one begins at line {line}" if line else ""
+    what = f"The file cannot be read: {type(error).__name__}: {str(error).strip().rstrip('.')}"
+    fix = "correct the file; extended XYZ, with a name that ends in .xyz, is the safest format"
+    return DataError(what, where=place, fix=fix)
+
+
+def _no_frame(file: Path) -> DataError:
+    return DataError("The file holds no frame", where=str(file), fix="give a file with at least one frame")
+
+
+def _format(file: Path) -> str:
+    """What ASE takes the file for; empty if it does not know."""
+    from ase.io.formats import filetype
+
+    try:
+        return str(filetype(str(file)))
+    except Exception:  # ASE's readers raise whatever comes their way
+        return ""

@@ -11,7 +11,7 @@ from gapkit import Calibration, load, read_frames
 from gapkit._drawing import check_format, render
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.config import keys_for, read_config
-from gapkit.cli.output import require_writable, size_of, write_json, write_whole
+from gapkit.cli.output import require_all_writable, size_of, write_json, write_whole
 from gapkit.cli.plan import default_jobs
 from gapkit.cli.report import HEADINGS, columns
 from gapkit.typing import KINDS, Kind
@@ -40,10 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Make standard deviations agree with errors."""
     model_path = Path(arguments.model)
     output = Path(arguments.output or arguments.model)
-    inputs = [Path(path) for path in (arguments.frames, arguments.config) if path]
-    require_writable(output, inputs=inputs)
-    for path in filter(None, (arguments.json, arguments.plot)):
-        require_writable(Path(path), inputs=[*inputs, model_path, output])
+    inputs, beside = [arguments.frames, arguments.config], [arguments.json, arguments.plot]
+    require_all_writable(beside, inputs=[*inputs, arguments.model])
+    require_all_writable([str(output), *beside], inputs=inputs)
     if arguments.plot:
         check_format(Path(arguments.plot))
     config, model = read_config(arguments.config), load(model_path)

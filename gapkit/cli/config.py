@@ -122,13 +122,18 @@ def of_file(path: str) -> Iterator[None]:
 
 
 def _parse(path: Path) -> Table:
-    if not path.is_file():
-        raise ConfigError("the configuration file does not exist", fix="check the path and its spelling")
+    if path.is_dir():
+        raise ConfigError("the configuration file is a directory", fix="give a file in it")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         fix = "correct that line; text stands in quotes, tables in [brackets], terms in [[terms]]"
         raise ConfigError(f"the configuration file is not valid TOML: {error}", fix=fix) from error
+    except FileNotFoundError as error:
+        raise ConfigError("the configuration file does not exist", fix="check the path and its spelling") from error
+    except OSError as error:
+        what = f"the configuration file cannot be read: {error.strerror or error}"
+        raise ConfigError(what, fix="give a file that you may read") from error
     except UnicodeDecodeError as error:
         raise ConfigError("the configuration file is not text in UTF-8", fix="save it as UTF-8") from error
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from gapkit import Keys, evaluate, load
 from gapkit.cli.config import keys_for, read_config
-from gapkit.cli.fit import read_training, summary
 from gapkit.cli.output import require_writable, size_of
 from gapkit.cli.plan import default_jobs
+from gapkit.cli.reading import read_training, summary
 from gapkit.cli.report import evaluation_table
 
 

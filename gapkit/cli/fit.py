@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from ase.data import chemical_symbols
-
-from gapkit import Frame, Keys, evaluate, read_frames
-from gapkit.atoms.labels import to_frames
+from gapkit import evaluate
 from gapkit.cli.config import of_file, read_config
 from gapkit.cli.output import require_writable, size_of
 from gapkit.cli.plan import SOAP_OPTIONS, make_plan, sigma_text
-from gapkit.cli.report import columns, counted, evaluation_table
+from gapkit.cli.reading import read_training, summary
+from gapkit.cli.report import columns, evaluation_table
 from gapkit.errors import warn
 from gapkit.model.evaluation import Comparison
 from gapkit.typing import KINDS
@@ -24,7 +19,7 @@ from gapkit.typing import KINDS
 OPTIONS = (*SOAP_OPTIONS, *(f"sigma_{kind}" for kind in KINDS), "seed", "jobs", "max_memory")
 """Settings on the command line; those that were not given are absent."""
 
-_NOTHING_LEARNED, _SMALL = 0.7, 0.1  # share of the spread of labels; eV/atom, eV/Å, GPa
+_NOTHING_LEARNED, _SMALL = 0.9, 0.1  # share of the spread of labels; eV/atom, eV/Å, GPa
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -53,35 +48,11 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\nerrors on the training data\n\n{evaluation_table(errors)}", flush=True)
     for kind in KINDS:
         if getattr(model.state_.noise, kind) is not None and _learned_nothing(errors.comparison(kind)):
-            fix = f"gapkit check {' '.join(arguments.train)}"
-            warn(f"{kind}: errors on the training data are as large as the labels vary; units or signs? Fix: {fix}.")
+            fix = f"gapkit check {' '.join(arguments.train)}; if it finds nothing, raise --n-sparse or --r-cut"
+            what = "errors on the training data are as large as the labels vary; units or signs,"
+            warn(f"{kind}: {what} or too few sparse points, or a cutoff that is too short? Fix: {fix}.")
 
 
 def _learned_nothing(found: Comparison | None) -> bool:
     """Whether labels that differ are predicted no better than by their mean, about."""
     return found is not None and found.rmse > max(_NOTHING_LEARNED * float(found.true_n.std()), _SMALL)
-
-
-def read_training(paths: Sequence[str], keys: Keys) -> list[Frame]:
-    """Frames of all files; messages name the file and the frame in it."""
-    structures, places = [], []
-    for path in paths:
-        own = read_frames(path)
-        structures += own
-        places += [f"{path}, frame {k}" for k in range(len(own))]
-    return to_frames(structures, keys=keys, where=paths[0] if len(paths) == 1 else places, require_labels=True)
-
-
-def summary(frames: Sequence[Frame]) -> list[str]:
-    """What was read, in two lines."""
-    numbers = np.unique(np.concatenate([f.numbers_e for f in frames]))
-    symbols = ", ".join(chemical_symbols[z] for z in numbers)
-    labels = Counter(kind for f in frames for kind in f.kinds)
-    groups = Counter(f.group for f in frames)
-    labelled = ", ".join(f"{kind} of {labels[kind]}" for kind in KINDS if labels[kind])
-    atoms = counted(sum(f.n_atoms for f in frames), "atom")
-    return [
-        f"read {counted(len(frames), 'frame')} with {atoms} of {symbols}; {labelled} frames",
-        f"config_type: {', '.join(f'{group} {count}' for group, count in sorted(groups.items()))}",
-        "",
-    ]

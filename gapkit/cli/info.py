@@ -75,8 +75,9 @@ def _noise(noise: Noise) -> Iterator[tuple[str, str]]:
 
 def _element(model: GAP, number: int) -> str:
     """An element, its e0, and where that is from if no isolated atom tells."""
-    guessed = ", by least squares" if number in model.state_.guessed else ""
-    return f"{chemical_symbols[number]} (e0 {model.e0_[number]:.6g} eV{guessed})"
+    e0, guessed = model.e0_[number], number in model.state_.guessed
+    source = "" if not guessed else ", by least squares" if e0 else ", since no energy tells it"
+    return f"{chemical_symbols[number]} (e0 {e0:.6g} eV{source})"
 
 
 def _calibration(model: GAP) -> str:

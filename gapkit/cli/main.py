@@ -71,8 +71,8 @@ Atoms too near each other, forces above 50 eV/Å and forces that are no numbers 
 
 traj.xyz gets positions, momenta, energy, forces and step; traj.flags.xyz gets the flagged frames without energy and
 forces, to be computed with the reference method, with sigma per atom and the reason. --action stop ends with status 3.
---restart continues from the last frame of -o to the total number of steps, at constant energy as if it had not been
-interrupted (to the 8 digits of the file); a thermostat goes on with other random numbers. Give the same START.xyz.
+--restart continues from the last complete frame of -o to the total number of steps, at constant energy as if it had not
+been interrupted (to the 8 digits of the file); a thermostat goes on with other random numbers. Give the same START.xyz.
 Velocities are those of START.xyz, if it has any, else thermal ones.
 """
 
@@ -241,7 +241,7 @@ def _add_check(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, evaluate)
     parser.add_argument("model", metavar="MODEL.gap", help="model file")
-    parser.add_argument("test", metavar="TEST.xyz", help="labelled structures, any format that ASE reads")
+    parser.add_argument("test", nargs="+", metavar="TEST.xyz", help="labelled structures, any format that ASE reads")
     parser.add_argument("--json", metavar="FILE", help="write the errors as JSON (meV/atom, eV/Å, GPa)")
     parser.add_argument("--plot", metavar="FILE.png", help="draw predictions against labels (.png, .pdf, .svg)")
     parser.add_argument("--config", metavar="C.toml", help="configuration file of which [keys] names the labels")

@@ -13,12 +13,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
 from tqdm import tqdm
 
-from gapkit import GAP, ConfigError, DataError, GAPCalculator, load, read_frames
+from gapkit import GAP, ConfigError, GAPCalculator, load, read_frames
 from gapkit.cli.output import require_writable
 from gapkit.cli.report import counted
+from gapkit.cli.restart import drop_rest, last_frame
 from gapkit.errors import warn
 from gapkit.uncertainty import Flag, Sentinel, SentinelStop
 from gapkit.uncertainty.flag import append_frame, bare
+from gapkit.uncertainty.limits import with_unit
 
 STOPPED = 3
 """Exit status of a run that the sentinel stopped."""
@@ -38,14 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
         if path.exists() and not arguments.restart:
             fix = "continue the run with --restart, or give another name"
             raise ConfigError("the file exists already", where=str(path), fix=fix)
+    if (limit := _in_words(arguments.flag)) not in (None, "auto"):
+        with_unit(limit)  # what is wrong shall be said before anything is read
     model = load(arguments.model)
     model.n_jobs = arguments.jobs
     atoms, step = _start(arguments, output)
     if step >= arguments.steps:
         print(f"{output} has {step} steps already: nothing to do")
         return 0
-    if guessed := sorted(chemical_symbols[z] for z in set(model.state_.guessed) & set(atoms.numbers.tolist())):
-        what = f"e0 of {', '.join(guessed)} is by least squares: atoms that leave the others gain energy or lose none."
+    guessed = sorted(chemical_symbols[z] for z in set(model.state_.guessed) & set(atoms.numbers.tolist()))
+    if names := ", ".join(guessed):
+        what = f"e0 of {names} is of no isolated atom: atoms that leave the others gain energy or lose none."
         warn(f"{what} Fix: fit with frames of isolated atoms.")
     atoms.calc = GAPCalculator(model)
     timestep = arguments.timestep or (0.5 if 1 in atoms.numbers else 1.0)
@@ -59,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         max_temperature=arguments.max_temperature,
         rng=np.random.default_rng([arguments.seed, step, 1]),
     )
+    for path in (output, flags):
+        drop_rest(path)
     print(_heading(arguments, atoms, sentinel, step, timestep), flush=True)
     return _Run(_dynamics(arguments, atoms, step, timestep), output, step).go(arguments, sentinel, flags)
 
@@ -129,19 +136,12 @@ def _start(arguments: argparse.Namespace, output: Path) -> tuple[Atoms, int]:
     atoms = bare(given)
     atoms.set_constraint(given.constraints)
     if output.exists():
-        last = read_frames(output, -1)[0]
-        step = last.info.get("step")
-        if not isinstance(step, int | np.integer) or not last.has("momenta"):
-            fix = "give a trajectory that gapkit md wrote, or start anew under another name"
-            raise DataError("the last frame has no step or no momenta to continue from", where=str(output), fix=fix)
-        if not np.array_equal(last.numbers, atoms.numbers):
-            fix = f"give the structure that {output} was started from"
-            raise DataError("the trajectory is of other atoms", where=arguments.start, fix=fix)
+        last, step = last_frame(output, atoms, arguments.start)
         atoms.set_cell(last.cell)
         atoms.pbc = last.pbc
         atoms.set_positions(last.positions, apply_constraint=False)
         atoms.set_momenta(last.get_momenta(), apply_constraint=False)
-        return atoms, int(step)
+        return atoms, step
     if not atoms.get_momenta().any():
         _thermalise(atoms, arguments.temperature, np.random.default_rng([arguments.seed, 0, 2]))
     return atoms, 0
@@ -174,10 +174,15 @@ def _dynamics(arguments: argparse.Namespace, atoms: Atoms, step: int, timestep: 
 
 
 def _limit(flag: str | None, model: GAP) -> str | None:
-    """The limit that `--flag` means: a bare number is in eV/Å."""
+    """The limit that `--flag` means for a model."""
     if flag is None:
         return None if model.calibration_ is None or "forces" not in model.calibration_.scales else "auto"
-    if flag.lower() == "none":
+    return _in_words(flag)
+
+
+def _in_words(flag: str | None) -> str | None:
+    """The limit as `Sentinel` takes it: a bare number is in eV/Å."""
+    if flag is None or flag.lower() == "none":
         return None
     try:
         float(flag)

@@ -15,19 +15,33 @@ from gapkit.model.archive import is_device, replacing
 def require_writable(path: Path, *, inputs: Iterable[Path]) -> None:
     """ConfigError unless a file can be written at `path` that is none of the inputs."""
     folder = path.parent
-    if not folder.is_dir():
-        raise ConfigError("the directory of the output file does not exist", where=str(path), fix=f"mkdir -p {folder}")
-    if path.is_dir():
-        raise ConfigError("the output file is a directory", where=str(path), fix="give the name of a file")
-    if any(path.exists() and other.exists() and path.samefile(other) for other in inputs):
-        raise ConfigError("the output file is also an input", where=str(path), fix="give another name")
     try:
-        if not is_device(path):
-            tempfile.TemporaryFile(dir=path.resolve().parent).close()
+        if not folder.is_dir():
+            fix = f"mkdir -p {folder}"
+            raise ConfigError("the directory of the output file does not exist", where=str(path), fix=fix)
+        if path.is_dir():
+            raise ConfigError("the output file is a directory", where=str(path), fix="give the name of a file")
+        if any(path.exists() and other.exists() and path.samefile(other) for other in inputs):
+            raise ConfigError("the output file is also an input", where=str(path), fix="give another name")
+        _try(path)
     except (OSError, RuntimeError) as error:  # links in a circle are a RuntimeError
         reason = getattr(error, "strerror", None) or str(error)
         what = f"nothing can be written here: {reason}"
         raise ConfigError(what, where=str(path), fix="choose another place") from error
+
+
+def _try(path: Path) -> None:
+    """OSError unless the file can be opened, and replaced by another one of the folder; nothing is left or changed."""
+    if path.is_fifo():  # to open it is to wait for its reader
+        return
+    if path.exists():
+        path.open("ab").close()
+    if not is_device(path):
+        real = path.resolve()
+        tempfile.NamedTemporaryFile(dir=real.parent, prefix=f".{real.name}.", suffix=".part").close()
+    elif not path.exists():
+        path.open("ab").close()
+        path.unlink()
 
 
 def require_all_writable(paths: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ase.data import atomic_numbers, chemical_symbols
-
-from gapkit import GAP, ConfigError, Frame, GapkitWarning, Keys, Noise
+from gapkit import GAP, ConfigError, Frame, Keys, Noise
 from gapkit._check import memory
-from gapkit.baselines.isolated import is_isolated, isolated_energies
-from gapkit.cli.config import BASELINES, TERMS, Config, Table, of_file
-from gapkit.cli.report import plain
+from gapkit.cli.config import TERMS, Config, Table, of_file
+from gapkit.cli.known import baselines_of, describe, told_baselines, told_e0
 from gapkit.errors import nearest
 from gapkit.model.choice import DEFAULT, GIVEN, Choice
 from gapkit.model.choosing import choose
 from gapkit.model.defaults import default_terms, soap_of
-from gapkit.model.prepared import Prepared, default_baselines
+from gapkit.model.prepared import Prepared
 from gapkit.typing import KINDS, Kind
 from gapkit.units import SIGMA_UNITS
 
@@ -50,8 +46,6 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
         Settings that are outside their range, contradict each other or do not fit to the data.
     """
     noise, of_noise = _noise(frames, config, options)
-    baselines, of_baselines = _baselines(config)
-    e0, of_e0 = _e0(frames, config)
     seed, why_seed = _pick("seed", options, config, 0)
     jobs, why_jobs = _pick("jobs", options, config, default_jobs())
     why_jobs = "one thread per core, at most 8" if why_jobs == DEFAULT else why_jobs
@@ -61,7 +55,8 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
         last.append(Choice("max_memory", str(ceiling), why_ceiling))
     given = {name: options[name] for name in SOAP_OPTIONS if name in options}
     keys = None if config.keys == Keys() else config.keys
-    model = GAP(None, noise, baselines=baselines, e0=e0, keys=keys, n_jobs=jobs, max_memory=ceiling)
+    e0: dict[str | int, float] = dict(config.e0.items())
+    model = GAP(None, noise, baselines=baselines_of(config), e0=e0, keys=keys, n_jobs=jobs, max_memory=ceiling)
     if config.terms is not None:
         model.terms, choices = _terms(frames, config, given)
         data = model.prepare(frames)
@@ -76,7 +71,8 @@ def make_plan(frames: Sequence[Frame], config: Config, options: Mapping[str, Any
     else:
         model.terms, choices = default_terms(frames, **given), []
         data = model.prepare(frames)
-    return Plan(model, data, seed, [*choices, *of_baselines, *of_noise, *of_e0, *last])
+    told = [*choices, *told_baselines(config, data), *of_noise, *told_e0(config, data), *last]
+    return Plan(model, data, seed, told)
 
 
 def _flagged(choice: Choice) -> Choice:
@@ -114,7 +110,7 @@ def _terms(frames: Sequence[Frame], config: Config, given: Mapping[str, Any]) ->
             term = _term(table, own, frames)
         terms.append(term)
         why = ", ".join([config.path, *map(flag, own)])
-        choices.append(Choice(f"term {k + 1}", f"{table['type']}: {_describe(term)}", why))
+        choices.append(Choice(f"term {k + 1}", f"{table['type']}: {describe(term)}", why))
     return terms, choices
 
 
@@ -148,13 +144,6 @@ def _merged(soap: Table, given: Mapping[str, Any]) -> dict[str, Any]:
     if "r_cut" in given and weighting and weighting.get("r0") == soap.get("r_cut"):
         merged["weighting"] = {**weighting, "r0": given["r_cut"]}
     return merged
-
-
-def _describe(term: Any) -> str:
-    """Settings of a term in one line; those that are None are left out."""
-    settings = term.get_params(deep=False)
-    settings = {**(settings.pop("soap", None) or {}), **settings}
-    return ", ".join(f"{name} {plain(value)}" for name, value in settings.items() if value is not None)
 
 
 def _noise(frames: Sequence[Frame], config: Config, options: Mapping[str, Any]) -> tuple[Noise | None, list[Choice]]:
@@ -196,37 +185,3 @@ def _only_left_out(config: Config, options: Mapping[str, Any]) -> bool:
 def sigma_text(sigma: float | None, kind: Kind) -> str:
     """A σ with its unit."""
     return _LEFT_OUT if sigma is None else f"{sigma:g} {SIGMA_UNITS[kind]}"
-
-
-def _baselines(config: Config) -> tuple[list[Any] | None, list[Choice]]:
-    if config.baselines is None:
-        both = config.terms is None
-        why = "repulsion below the shortest distances of the data"
-        why += "; cohesion of elements whose e0 is that of an isolated atom" if both else ""
-        return list(default_baselines(both)), [Choice("baselines", "zbl + cohesion" if both else "zbl", why)]
-    made, choices = [], []
-    for table in config.baselines:
-        with of_file(config.path):
-            made.append(BASELINES[table["type"]](**{name: value for name, value in table.items() if name != "type"}))
-        choices.append(Choice("baseline", f"{table['type']}: {_describe(made[-1])}", config.path))
-    return made, choices or [Choice("baselines", "none", config.path)]
-
-
-def _e0(frames: Sequence[Frame], config: Config) -> tuple[dict[str | int, float], list[Choice]]:
-    """Energies of isolated atoms that were given, and in words what the fit itself will find."""
-    symbols: dict[str | int, float] = dict(config.e0.items())
-    if config.baselines:  # least squares see what these leave of the energies
-        text = ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in config.e0.items())
-        return symbols, [Choice("e0", f"{text} eV", config.path)] if text else []
-    with warnings.catch_warnings():  # the fit says it
-        warnings.simplefilter("ignore", GapkitWarning)
-        e0 = isolated_energies(frames, symbols)
-    given = {atomic_numbers[symbol] for symbol in config.e0}
-    alone = {int(f.numbers_e[0]) for f in frames if f.energy is not None and is_isolated(f)}
-    present = {int(z) for f in frames for z in f.numbers_e}
-    by_reason: dict[str, list[str]] = {}
-    for number, energy in ((z, e0[z]) for z in sorted(present)):
-        why = config.path if number in given else "single-atom frames" if number in alone else "least squares"
-        by_reason.setdefault(why, []).append(f"{chemical_symbols[number]} {energy:.6g}")
-    choices = [Choice("e0", ", ".join(values) + " eV", why) for why, values in by_reason.items()]
-    return symbols, choices  # which of them are by least squares, the fit must know

@@ -10,14 +10,17 @@ from typing import Any, Final
 
 from gapkit import ConfigError, evaluate
 from gapkit._drawing import check_format
-from gapkit.cli.config import of_file, read_config
-from gapkit.cli.fit import read_training, summary
+from gapkit.cli.config import TERMS, of_file, read_config
+from gapkit.cli.known import in_use
 from gapkit.cli.output import require_all_writable, size_of, write_json, write_whole
 from gapkit.cli.plan import make_plan
+from gapkit.cli.reading import read_training, summary
 from gapkit.cli.report import HEADINGS, columns, counted, evaluation_table
 from gapkit.cli.settings import settings_text
+from gapkit.errors import nearest
 from gapkit.tuning import Tuning, tune
-from gapkit.tuning.space import in_words, value_text
+from gapkit.tuning.search import Budget
+from gapkit.tuning.space import in_words, knob_of, value_text
 from gapkit.typing import KINDS
 from gapkit.units import REPORTED
 
@@ -33,11 +36,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.plot:
         check_format(Path(arguments.plot))
     space, budget = parsed_space(arguments.space), parsed_budget(arguments.budget)
+    Budget.of(budget)  # what is wrong shall not be said after all data were read
+    for name in space or ():
+        require_setting(name)
     config = read_config(arguments.config)
     frames = read_training(arguments.train, config.keys)
     print("\n".join(summary(frames)), flush=True)
     options = {name: getattr(arguments, name) for name in ("jobs", "seed", "n_sparse") if hasattr(arguments, name)}
     plan = make_plan(frames, config, options, search=False)
+    plan.model.baselines = in_use(plan.data)
     with of_file(config.path):
         found = tune(
             frames,
@@ -79,6 +86,16 @@ def parsed_space(given: Sequence[str] | None) -> dict[str, list[Any]] | None:
             raise ConfigError(f"--space '{word}' is no name with values", fix=fix)
         space.setdefault(name.strip().replace("-", "_"), []).extend(map(_value, listed))
     return space
+
+
+def require_setting(name: str) -> None:
+    """ConfigError for a name that is no setting of any kind of term."""
+    first, delimiter, inner = name.partition("__")
+    kind = first.rstrip("0123456789") if delimiter else "soap"
+    if kind not in TERMS:
+        raise ConfigError(f"space names '{name}', but no term is '{first}'", fix=nearest(first, TERMS))
+    term = TERMS[kind]({"weighting": {"function": "poly"}}) if kind == "soap" else TERMS[kind]()
+    knob_of(f"{kind}{delimiter}{inner}" if delimiter else name, [term])
 
 
 def _value(text: str) -> Any:

@@ -96,7 +96,7 @@ class ACSFTerm(Parametric):
         wanted = {c: max(1, n - 1) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
         # the isolated atom is the first sparse point, so that its energy can be exact
         alone = dict.fromkeys(wanted, np.zeros((1, functions.n_features)))
-        chosen = choose_environments(descriptor, wanted, frames, self.method, None, rng, alone, pool, n_jobs)
+        chosen = choose_environments(descriptor, wanted, frames, self.method, None, rng, alone, pool, n_jobs, name)
         points = {c: descriptor.points(np.concatenate([alone[c], own.x_ef])) for c, own in chosen.items()}
         origins = {c: own.origins(1) for c, own in chosen.items()}
         kernel = Gaussian(_median_distance([own.x_ef for own in chosen.values()]) if theta is None else theta)

@@ -108,6 +108,8 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
     ModelFileError
         The file is missing, is no model, is damaged or truncated, or was written by a newer gapkit.
     """
+    if path.is_dir():
+        raise ModelFileError("this is a directory, no model file", where=str(path), fix="give a file in it")
     if not path.is_file():
         raise ModelFileError("the model file does not exist", where=str(path), fix="check the path and its spelling")
     if path.stat().st_size and not _begins_as_zip(path):

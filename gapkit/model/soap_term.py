@@ -116,7 +116,9 @@ class SoapTerm(Parametric):
         extra = 0 if self.quotas else 1
         wanted = {c: max(1, n - extra) for c, n in shares(self.n_sparse, descriptor.channels, frames).items()}
         isolated = _isolated(descriptor)
-        chosen = choose_environments(descriptor, wanted, frames, self.method, self.quotas, rng, isolated, pool, n_jobs)
+        chosen = choose_environments(
+            descriptor, wanted, frames, self.method, self.quotas, rng, isolated, pool, n_jobs, name
+        )
         for channel, own in chosen.items():
             width = isolated[channel].shape[1]
             if own.x_ef.shape[1] != width:

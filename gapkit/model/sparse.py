@@ -83,6 +83,7 @@ def choose_environments(
     known: Mapping[Channel, FloatArray],
     pool_bytes: float = POOL_BYTES,
     n_jobs: int = 1,
+    name: str = "",
 ) -> dict[Channel, Environments]:
     """Sparse points of each channel.
 
@@ -96,6 +97,8 @@ def choose_environments(
         Descriptors of candidate environments are kept below this, by drawing among them.
     n_jobs
         Threads over structures.
+    name
+        That of the term, for a warning.
     """
     if not isinstance(method, (str, os.PathLike)):
         raise ConfigError(f"method={method!r} is no name", fix=nearest(str(method), METHODS) + ", or give a file")
@@ -109,7 +112,8 @@ def choose_environments(
         own = pool[channel].take(np.flatnonzero(_differ(pool[channel].x_ef, known[channel])))
         groups = np.array(group_s)[own.frame_e]
         here = None if quotas is None else _quotas_here(quotas, set(groups.tolist()), set(group_s))
-        chosen[channel] = own.take(select(own.x_ef, n, str(method), rng, groups, here)) if len(groups) else own
+        of = f"{name or 'the term'}, {chemical_symbols[channel[0]]}"
+        chosen[channel] = own.take(select(own.x_ef, n, str(method), rng, groups, here, of)) if len(groups) else own
     return chosen
 
 

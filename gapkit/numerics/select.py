@@ -215,6 +215,7 @@ def select(
     rng: Rng = None,
     groups: ArrayLike | None = None,
     quotas: Mapping[str, float | int] | None = None,
+    of: str = "",
 ) -> IntArray:
     """Choose n distinct rows by a named method, with or without quotas per group.
 
@@ -233,6 +234,8 @@ def select(
     quotas
         As `fractions` of the function `quotas`. Each group is then selected by itself, in order of name; rows that
         are equal in two groups belong to the one that comes first in `x_ed`.
+    of
+        What the rows are, for the warning.
 
     Returns
     -------
@@ -255,7 +258,8 @@ def select(
         pool = rows if quotas is None else rows[names[rows] == group]
         if count > len(pool):
             place = "" if quotas is None else f" in group '{group}'"
-            warn(f"{count} sparse points wanted{place}, but only {len(pool)} environments are distinct: all are taken")
+            what = f"{f'{of}: ' if of else ''}{count} sparse points wanted{place}"
+            warn(f"{what}, but only {len(pool)} environments are distinct: all are taken")
         if min(count, len(pool)):
             chosen.append(pool[METHODS[method](x[pool], min(count, len(pool)), random)])
     return np.concatenate(chosen)

@@ -110,7 +110,7 @@ class Space:
     def of_another(self, settings: Mapping[str, Any]) -> Settings | None:
         """Settings of another space of the same terms as those of this one; None if they are not among its values."""
         for name in set(settings) - set(self.values):
-            knob = _knob(name, self.terms)
+            knob = knob_of(name, self.terms)
             if settings[name] != _plain(knob, knob.of(self.terms)):
                 return None
         found = {name: settings.get(name, own[0]) for name, own in self.values.items()}
@@ -149,7 +149,7 @@ def space_of(terms: Sequence[Any], given: Mapping[str, Iterable[Any]] | None) ->
     for name, listed in (default_space(terms) if given is None else given).items():
         if isinstance(listed, (str, bytes, Mapping)) or not isinstance(listed, Iterable):
             raise ConfigError(f"space['{name}'] is no list of values", fix=f"give {{'{name}': [value, value]}}")
-        knob = _knob(str(name), terms)
+        knob = knob_of(str(name), terms)
         start = _plain(knob, knob.of(terms))
         own = [start]
         for value in (_plain(knob, v) for v in listed):
@@ -187,7 +187,7 @@ def _only_soap(terms: Sequence[Any]) -> int:
     return found[0]
 
 
-def _knob(name: str, terms: Sequence[Any]) -> Knob:
+def knob_of(name: str, terms: Sequence[Any]) -> Knob:
     """The setting that a name means: ``zeta`` of the only SOAP term, ``pair__r_cut``, ``soap1__sigma``."""
     first, delimiter, inner = name.partition("__")
     if delimiter:

@@ -63,7 +63,7 @@ def read_limit(limit: object, miss_rate: float, model: GAP) -> Limit | None:
             fix = "run gapkit.uncertainty.calibrate(model, frames) or 'gapkit calibrate', or give a limit in eV/Å"
             raise ConfigError("limit='auto' needs a calibrated model", fix=fix)
         return Limit("forces", model.calibration_.limit(miss_rate))
-    found = _with_unit(limit)
+    found = with_unit(limit)
     calibration = model.calibration_
     if calibration is None or found.kind not in calibration.scales:
         what = f"σ of the {found.kind} is not calibrated and may be ten times too small or too large; the limit is "
@@ -72,8 +72,8 @@ def read_limit(limit: object, miss_rate: float, model: GAP) -> Limit | None:
     return found
 
 
-def _with_unit(limit: object) -> Limit:
-    """A number and a unit."""
+def with_unit(limit: object) -> Limit:
+    """The limit that a number and a unit mean."""
     text = unicodedata.normalize("NFKC", str(limit)).strip()
     match = re.fullmatch(r"([-+0-9.eE]*[0-9.])\s*(.*)", text)
     if not isinstance(limit, str) or match is None:

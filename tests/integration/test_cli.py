@@ -266,6 +266,18 @@ def test_kinds_without_labels_are_absent(files: Files, run: Run, tmp_path: Path)
     assert len(table_of(out)["total"]) == 4
 
 
+def test_evaluate_of_several_files(files: Files, run: Run, tmp_path: Path) -> None:
+    structures = read_frames(files.test)
+    names = [tmp_path / "a.xyz", tmp_path / "b.xyz"]
+    for name, part in zip(names, (structures[:1], structures[1:]), strict=True):
+        ase.io.write(name, part)
+    whole, _ = run("evaluate", files.model, files.test)
+    out, _ = run("evaluate", files.model, *names, "--plot", tmp_path / "p.png")
+    assert out.startswith(f"{files.model} on {names[0]}, {names[1]}\n")
+    assert out.splitlines()[1:] == whole.splitlines()[1:]
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
 def test_training_frames_in_the_test_are_pointed_out(files: Files, run: Run) -> None:
     _, err = run("evaluate", files.model, files.train)
     assert "gapkit: warning: 6 frames of" in err

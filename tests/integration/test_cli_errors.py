@@ -49,8 +49,7 @@ def never(*_: Any, **__: Any) -> None:
 def test_output_is_refused_before_any_work(
     shared: Path, refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("fit", "evaluate"):
-        monkeypatch.setattr(f"gapkit.cli.{module}.read_frames", never)
+    monkeypatch.setattr("gapkit.cli.reading.read_frames", never)
     monkeypatch.setattr("gapkit.cli.evaluate.load", never)
     train, model, lost = shared / "train.xyz", shared / "m.gap", tmp_path / "no" / "x"
     assert "directory of the output file does not exist" in refused("fit", train, "-o", lost)
@@ -64,8 +63,26 @@ def test_output_is_refused_before_any_work(
     def read_only(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", read_only)
     assert "nothing can be written here: Permission denied" in refused("fit", train, "-o", tmp_path / "m.gap")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_are_checked_before_anything_is_read(
+    shared: Path, refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("reading.read_frames", "md.read_frames", "md.load", "calibrate.load", "evaluate.load"):
+        monkeypatch.setattr(f"gapkit.cli.{name}", never)
+    train, model, plot = shared / "train.xyz", shared / "m.gap", tmp_path / "q.png"
+    tune = ["tune", train, "-o", tmp_path / "b.toml"]
+    assert "budget='10parsec' is no time" in refused(*tune, "--budget", "10parsec")
+    assert "'foo', which is no setting of SoapTerm" in refused(*tune, "--space", "foo=1")
+    assert "no setting of PairTerm" in refused(*tune, "--space", "pair__zeta=1")
+    assert "no term is 'fair'" in refused(*tune, "--space", "fair__r_cut=4")
+    md = ["md", model, train, "-o", tmp_path / "t.xyz", "--temperature", 300, "--steps", 1]
+    assert "limit='foo': a limit without unit" in refused(*md, "--flag", "foo")
+    for command in ("evaluate", "calibrate"):
+        assert "two output files have this name" in refused(command, model, train, "--json", plot, "--plot", plot)
     assert list(tmp_path.iterdir()) == []
 
 

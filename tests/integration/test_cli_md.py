@@ -277,6 +277,38 @@ def test_a_full_disk_leaves_whole_frames(
     assert steps(out) == [0, 5]
 
 
+@pytest.mark.parametrize("lost", [1, 300, 1500])
+def test_a_cut_trajectory_is_continued(folder: Path, run: Run, tmp_path: Path, lost: int) -> None:
+    out, flags = tmp_path / "t.xyz", tmp_path / "t.flags.xyz"
+    words = (folder / "m.gap", folder / "si.xyz", *HOT, "--thermostat", "nve", "--flag", 0.001, "-o", out)
+    run(*words, "--steps", 20)
+    whole = read(out)
+    for path in (out, flags):
+        path.write_bytes(path.read_bytes()[:-lost])
+    _, err = run(*words, "--steps", 20, "--restart")
+    assert err.count("ended within a frame") == 2
+    assert "all complete frames are kept" in err
+    assert steps(out) == [0, 5, 10, 15, 20]
+    assert out.read_text().count("Lattice") == 5
+    assert read(out)[-1].positions == pytest.approx(whole[-1].positions, abs=1e-6)
+    assert all(step > 0 for step in steps(flags))
+
+
+@pytest.mark.parametrize("damage", ["middle", "begin", "words"])
+def test_a_trajectory_that_is_damaged_elsewhere_is_left_alone(
+    folder: Path, run: Run, tmp_path: Path, damage: str
+) -> None:
+    out = tmp_path / "t.xyz"
+    words = (folder / "m.gap", folder / "si.xyz", *HOT, "--flag", "none", "-o", out)
+    run(*words, "--steps", 10)
+    lines = out.read_bytes().splitlines(keepends=True)
+    broken = {"middle": [*lines[:20], *lines[21:]], "begin": lines[:9], "words": [*lines, b"words"]}[damage]
+    out.write_bytes(b"".join(broken))
+    _, err = run(*words, "--steps", 20, "--restart", status=2)
+    assert {"middle": "no frame begins here", "begin": "No frame is complete", "words": "line 55"}[damage] in err
+    assert out.read_bytes() == b"".join(broken)
+
+
 def test_mistakes(folder: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, start, out = folder / "m.gap", folder / "si.xyz", tmp_path / "t.xyz"
     ase.io.write(tmp_path / "ge.xyz", bulk("Ge"))

@@ -341,8 +341,8 @@ def test_other_files(saved: Path, tmp_path: Path) -> None:
     saved.write_bytes(b"3\nSi")
     with pytest.raises(ModelFileError, match=r"no gapkit model.*the model comes before the structures"):
         load(saved)
-    for path in (tmp_path, tmp_path / "nothing.gap"):
-        with pytest.raises(ModelFileError, match="does not exist"):
+    for path, message in ((tmp_path, "is a directory"), (tmp_path / "nothing.gap", "does not exist")):
+        with pytest.raises(ModelFileError, match=message):
             load(path)
 
 

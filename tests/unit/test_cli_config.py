@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,8 +149,27 @@ def test_files_that_are_no_toml(tmp_path: Path) -> None:
         read(tmp_path, "seed = 1\n[noise]\nenergy = = 3\n")
     with pytest.raises(ConfigError, match=r"does not exist.*none\.toml"):
         read_config(str(tmp_path / "none.toml"))
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(ConfigError, match="is a directory"):
         read_config(str(tmp_path))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"not text in UTF-8.*binary\.toml"):
         read_config(str(tmp_path / "binary.toml"))
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    """As in --config <(sed ... c.toml)."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("seed = 3\n",))
+    writer.start()
+    assert read_config(str(pipe)).seed == 3
+    writer.join()
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ConfigError, match=r"cannot be read: Permission denied .*c\.toml"):
+        read_config(str(tmp_path / "c.toml"))

@@ -1,0 +1,78 @@
+"""Frames of damaged files: how many can be read, and where the next one begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gapkit.atoms.extxyz import pieces_of, readable
+from gapkit.atoms.files import read_frames
+from gapkit.errors import DataError
+
+FRAME = """\
+2
+Properties=species:S:1:pos:R:3 energy=-1.5 pbc="F F F"
+H 0 0 0
+H 0 0 0.75
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "t.xyz"
+
+
+@pytest.mark.parametrize(
+    ("rest", "whole"),
+    [
+        ("", 3),
+        ("\n\n", 3),
+        (FRAME, 4),
+        (FRAME[:-1], 3),  # the last number may have lost digits
+        (FRAME[:-20], 3),
+        (FRAME[:10], 3),
+        ("2", 3),
+        ("999999999999\n", 3),
+        ("x\n" + FRAME, 3),
+        ("\n" + FRAME, 3),
+    ],
+)
+def test_pieces(file: Path, rest: str, whole: int) -> None:
+    file.write_text(3 * FRAME + rest)
+    pieces = list(pieces_of(file))
+    assert [piece.whole for piece in pieces[:3]] == [True] * 3
+    assert sum(piece.whole for piece in pieces) == whole
+    assert [piece.line for piece in pieces] == [1, 5, 9, 13][: len(pieces)]
+    assert len(pieces[0].read()) == 2
+
+
+@pytest.mark.parametrize("index", [":", -1, "1:"])
+@pytest.mark.parametrize("rest", [FRAME[:-20], "Lattice\n" + FRAME, FRAME.replace("0.75", "x"), "\xff\n"])
+def test_the_true_number_of_readable_frames(file: Path, index: object, rest: str) -> None:
+    """Whatever was asked for, and also where ASE gives up before it yields the first frame."""
+    file.write_bytes((3 * FRAME + rest).encode("latin-1"))
+    assert readable(file) == (3, 13)
+    with pytest.raises(DataError, match=r"after 3 readable frames; the next one begins at line 13\)"):
+        read_frames(file, index)
+
+
+def test_files_without_frames_and_with_other_names(file: Path) -> None:
+    for index in (":", -1):
+        file.write_text(" \n\n")
+        with pytest.raises(DataError, match=r"holds no frame .*t\.xyz"):
+            read_frames(file, index)
+    good = file.with_name("good.dat")
+    good.write_text(FRAME)
+    with pytest.raises(DataError, match=r"This is extended XYZ, but .*good\.dat.* rename it to good\.xyz"):
+        read_frames(good)
+
+
+def test_a_file_that_may_not_be_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file.write_text(FRAME)
+    monkeypatch.setattr("ase.io.iread", refuse)
+    with pytest.raises(DataError, match=r"may not be read .*t\.xyz"):
+        read_frames(file)
