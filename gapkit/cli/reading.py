@@ -29,7 +29,7 @@ def read_training(paths: Sequence[str], keys: Keys) -> list[Frame]:
     """The same of frames for a fit, which warns of those that are there twice."""
     frames = read_labelled(paths, keys)
     first: dict[int, Frame] = {}
-    again = [frame for frame in frames if first.setdefault(frame.hash, frame) is not frame]
+    again = [f for f in frames if first.setdefault(f.hash, f) is not f and f.n_atoms > 1]
     if again:
         place, other = again[0].where, first[again[0].hash].where
         which = f"{place} is {other}" if place != other else f"{place.rpartition(', ')[0]} is given twice"
