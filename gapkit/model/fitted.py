@@ -16,7 +16,7 @@ from gapkit.atoms.frame import Frame
 from gapkit.atoms.keys import Keys
 from gapkit.atoms.labels import to_frame, to_frames
 from gapkit.atoms.neighbours import NeighbourList
-from gapkit.errors import ConfigError, nearest
+from gapkit.errors import ConfigError, nearest, warn
 from gapkit.gp.calibration import Calibration
 from gapkit.model.archive import write
 from gapkit.model.committee import Committee
@@ -38,6 +38,16 @@ from gapkit.model.terms import require_species
 from gapkit.typing import FloatArray, Kind, Rng
 
 _F = TypeVar("_F", bound="Fitted")
+
+
+def _warn_of_raw(state: ModelState, wants: Iterable[Collection[str]]) -> None:
+    """Say that σ of the stress is the model's own where that of other labels is calibrated."""
+    if state.calibration is not None and "stress" not in state.calibration.scales:
+        if any("stress_std" in want for want in wants):
+            what = (
+                "stress_std is not calibrated, as other σ of this model are, since no stress was there to compare with"
+            )
+            warn(f"{what}: it may be too small. Fix: calibrate with frames that have stresses.")
 
 
 class Fitted(Parametric):
@@ -83,12 +93,13 @@ class Fitted(Parametric):
 
         `draw_m` are weights of a posterior sample (`Posterior.sample`), of which ``forces_sample`` is made.
         """
-        state = self._fitted()
+        state, kinds = self._fitted(), wanted(want, frame)
         require_species(state.species, [frame])
+        _warn_of_raw(state, [kinds])
         return evaluate(
             state,
             frame,
-            wanted(want, frame),
+            kinds,
             neighbours=neighbours,
             n_jobs=self.n_jobs,
             max_memory=prediction_bytes(self.max_memory),
@@ -99,6 +110,7 @@ class Fitted(Parametric):
         """Predict checked structures, what is wanted of each of them, in order."""
         state = self._fitted()
         require_species(state.species, frames)
+        _warn_of_raw(state, wants)
         return evaluate_many(state, frames, wants, self.n_jobs, prediction_bytes(self.max_memory))
 
     def sample(self: _F, n: int, rng: Rng = 0) -> Committee[_F]:

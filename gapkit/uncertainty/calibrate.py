@@ -97,19 +97,8 @@ def calibrate(
         _warn(kind, report[kind])
     if not scales:
         raise DataError("No label can be calibrated", fix="give 5 or more frames with energy, forces or stress")
-    if "stress" not in found:
-        _warn_of_stress(data)
     model.calibration_ = Calibration(scales, report, samples)
     return model.calibration_
-
-
-def _warn_of_stress(data: Sequence[Any]) -> None:
-    """Say that σ of the stress of periodic structures stays as it is."""
-    if any(np.all(getattr(one, "pbc", False)) or np.all(getattr(one, "pbc_c", False)) for one in data):
-        what = (
-            "stress: not calibrated, since no frame has the label; stress_std stays that of the model, which may be too"
-        )
-        warn(f"{what} small by as much as σ of forces was. Fix: give frames with stresses, or do not rely on it.")
 
 
 def _held_out(model: GAP, data: Sequence[Any]) -> dict[Kind, Residuals]:

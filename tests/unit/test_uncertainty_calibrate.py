@@ -296,14 +296,18 @@ def test_a_model_predicts_with_its_calibration(fitted: tuple[GAP, list[Atoms]]) 
     assert one.report["forces"]["rms_error"] > np.sqrt(np.mean(rows.error_xc**2))
 
 
-@pytest.mark.filterwarnings("ignore::gapkit.GapkitWarning")
-def test_stress_without_labels_is_said_to_stay_as_it_is() -> None:
+def test_sigma_of_stress_beside_calibrated_forces_is_said_to_be_raw() -> None:
     bare = [label(atoms, ("energy", "forces")) for atoms in frames(8)[1:]]
     fit = model().fit(bare)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    fit.predict(crystal(99), {"stress_std"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         calibrate(fit, bare, leave_one_out=True)
-    assert any("stress: not calibrated, since no frame has the label" in str(one.message) for one in caught)
+    fit.predict(crystal(99), {"forces_std", "stress"})
+    with pytest.warns(GapkitWarning, match="stress_std is not calibrated, as other σ of this model are"):
+        fit.predict(crystal(99), {"stress_std"})
+    with pytest.warns(GapkitWarning, match="stress_std is not calibrated"):
+        fit.predict([crystal(99)], {"stress_std"})
 
 
 @pytest.mark.filterwarnings("ignore::gapkit.GapkitWarning")
