@@ -13,7 +13,7 @@ from gapkit.datasets.duplicates import duplicates
 from gapkit.datasets.energies import energy_scales, isolated_atoms
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.forces import forces_against_energies, net_forces
-from gapkit.datasets.geometry import crushed_frames, periodicity, rare_elements, short_bonds, volumes
+from gapkit.datasets.geometry import crushed_frames, lengths_in_bohr, periodicity, rare_elements, short_bonds, volumes
 from gapkit.datasets.labels import extras, label_names, missing_labels
 from gapkit.datasets.methods import energies_against_structure
 from gapkit.datasets.outliers import force_outliers
@@ -30,6 +30,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rare_elements,
     crushed_frames,
     short_bonds,
+    lengths_in_bohr,
     periodicity,
     volumes,
     energy_scales,  # before all rules that compare energies: it says which to leave out

@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.robust import deviations
 from gapkit.datasets.table import Table
+from gapkit.datasets.units import BOHR
 from gapkit.typing import FloatArray
 
 SHORT: Final = 0.55
@@ -21,6 +22,11 @@ SOFT: Final = 10.0
 DENSE: Final = 40.0
 """Volume per atom of a cell, Å³, below which it is no vacuum around a molecule."""
 _NM: Final = (0.055, 0.14)  # share of covalent radii of nearest atoms whose lengths are in nm and not in Å
+_WIDE: Final = 1.33
+"""Share of covalent radii above which nearest atoms typically are if lengths are in Bohr: 0.73 to 1.04 in all sets that
+were looked at, up to 1.28 in solids that are known (LiH), and 1.39 or more in the same sets in Bohr …"""
+_WIDEST: Final = (1.1, 2.6)  # … and the least and largest share of any frame; beyond, its atoms are not bound
+_NOBLE: Final = (2, 10, 18, 36, 54, 86)
 _MOST: Final = 0.8  # share of periodic frames among which one that is not looks like a mistake
 _MANY: Final = 20  # frames of a set in which an element should be in more than …
 _RARE: Final = 2  # … so many
@@ -68,6 +74,21 @@ def short_bonds(table: Table) -> Iterator[Finding]:
                 else "keep them if they are meant"
             )
             yield table.finding("short-bond", "error" if soft else "warning", [e[0] for e in some], what, fix)
+
+
+def lengths_in_bohr(table: Table) -> Iterator[Finding]:
+    """Files in which no atoms are as near as bonds are."""
+    for file, members in table.by(lambda member: member.place.file).items():
+        free = [s for s in members if not np.isin(table.frames[s].numbers_e, _NOBLE).any()]
+        bound = [s for s in free if table.bonds[s].share < _WIDEST[1]]
+        share_s = np.array([table.bonds[s].share for s in bound])
+        if len(bound) and share_s.min() > _WIDEST[0] and np.median(share_s) > _WIDE:
+            s = bound[int(share_s.argmin())]
+            what = f"No bonds in {file}: nearest atoms are typically at {np.median(share_s):.2f} of the sum of their "
+            what += f"covalent radii, the nearest ones {_pair(table, s)} of {table.bonds[s].distance:.2f} Å. Lengths "
+            what += "look like Bohr"
+            fix = f"multiply cell and positions by {BOHR:.6g} if they are in Bohr; keep them if nothing is bound"
+            yield table.finding("lengths-in-bohr", "warning", bound, what, fix)
 
 
 def _pair(table: Table, s: int) -> str:

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
+from ase.units import Bohr
 
 from gapkit import to_frames
 from gapkit.datasets import check_frames, copies
@@ -179,24 +180,25 @@ def test_an_element_of_two_frames() -> None:
     assert "Ni is in 2 of 24 frames only" in found.what
 
 
-def in_nm(atoms: Atoms) -> Atoms:
-    """Lengths times 0.1, labels as they were."""
-    small = atoms.copy()
-    small.set_cell(0.1 * atoms.cell, scale_atoms=True)
-    small.calc = SinglePointCalculator(small, **atoms.calc.results)
-    return small
+def stretched(atoms: Atoms, factor: float) -> Atoms:
+    """All lengths times a factor, labels as they were."""
+    large = atoms.copy()
+    large.positions *= factor
+    large.cell = factor * atoms.cell
+    large.calc = SinglePointCalculator(large, **atoms.calc.results)
+    return large
 
 
 def test_lengths_in_nm_are_named_and_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     known = Fingerprints._vectors
     monkeypatch.setattr(Fingerprints, "_vectors", lambda self, k: seen.append(k) or known(self, k))
-    found = only(check_frames([in_nm(atoms) for atoms in CELLS]), "short-bond")
+    found = only(check_frames([stretched(atoms, 0.1) for atoms in CELLS]), "short-bond")
     assert found.frames == tuple(range(8))
     assert "Lengths look like nm" in found.what
     assert "by 10" in found.fix
     assert not seen
-    report = check_frames([in_nm(CELLS[0]), *CELLS[1:], CELLS[7]])
+    report = check_frames([stretched(CELLS[0], 0.1), *CELLS[1:], CELLS[7]])
     assert only(report, "short-bond").frames == (0,)
     assert report.by_rule("copies")[0].frames == (7, 8)  # the others are compared, under their own numbers
 
@@ -225,3 +227,22 @@ def test_nearest_atoms_against_all_distances(name: str) -> None:
         np.fill_diagonal(share_ee, 6.0 / (2.0 * radii))  # its own image along the shortest vector
         (frame,) = to_frames([atoms], labels=False)
         assert shortest(frame).share == pytest.approx(share_ee.min())
+
+
+def test_lengths_in_bohr_by_file() -> None:
+    structures = [*CELLS, labelled(molecule("CH4"), "molecule"), labelled(Atoms("Cu"), "isolated_atom")]
+    report = check_frames([stretched(atoms, 1.0 / Bohr) for atoms in structures], CELLS[:2])
+    found = only(report, "lengths-in-bohr", "warning")
+    assert found.frames == tuple(range(9))
+    assert found.where == "train, frames 0-8 (9 in all)"
+    assert "look like Bohr" in found.what
+    assert found.fix.startswith("multiply cell and positions by 0.529177")
+
+
+def test_loose_solids_and_gases_are_not_in_bohr() -> None:
+    """Al has the widest bonds of the elements (1.18), LiH of salts (1.28); noble gases and far atoms have none."""
+    for name, structure, a in (("Al", "fcc", 4.05), ("LiH", "rocksalt", 4.08), ("Ar", "fcc", 5.4)):
+        report = check_frames([bulk(name, structure, a=a * (1.0 + 0.01 * k)) for k in range(-3, 4)])
+        assert not report.by_rule("lengths-in-bohr"), name
+    assert check_frames([bulk("Al", a=4.05 / Bohr)]).by_rule("lengths-in-bohr")
+    assert not check_frames([Atoms("Cu2", [[0, 0, 0], [9.0, 0, 0]])]).by_rule("lengths-in-bohr")
