@@ -7,12 +7,16 @@ from typing import Final
 
 import numpy as np
 
+from gapkit import Frame
 from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
-from gapkit.datasets.pairs import UNSTRAINED, Pairs
+from gapkit.datasets.pairs import NEAR, UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
+from gapkit.datasets.scales import STIFF, readings
+from gapkit.datasets.summary import largest_force
 from gapkit.datasets.table import Table
-from gapkit.datasets.units import FORCES, named
+from gapkit.datasets.units import FORCES, KCAL, KJ
+from gapkit.datasets.verdicts import Verdict, merged, named_groups
 from gapkit.typing import FloatArray
 
 NET: Final = 0.02
@@ -24,6 +28,10 @@ _LEAST_OWN: Final = 3  # the same of one frame
 _NEAR: Final = 0.2  # Å, displacement in pairs that may condemn a single frame: methyl groups turn beyond it
 _OFF: Final = 0.12  # of the slope of ΔE against the work of the forces
 _FITS: Final = 0.35  # share of the residual that another factor must leave
+_EQUAL: Final = 1.1  # share of the residual of a constant factor, above which 1/N is no reading
+_BETTER: Final = 0.5  # the same, below which a constant factor is none
+_MOLECULE: Final = 6  # atoms
+_NO_FORCE: Final = 0.01  # eV/Å; smaller ones of relaxed and of symmetric cells say nothing
 _MOVED: Final = 1e-3  # Å, rms; copies say nothing of forces
 _UNLIKE: Final = 0.3  # residual over harmonic energy; correct forces of all sets that were looked at have 0.01 to 0.06
 _TIMES: Final = 10.0  # the same of one frame over that of its group
@@ -56,30 +64,55 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
     ready = np.array([f.all_forces_ec is not None and s not in table.suspect for s, f in enumerate(table.frames)])
     moved = (pairs.stretch_p < UNSTRAINED) & (pairs.shift_p > _MOVED)
     pairs = pairs.keep(moved & ready[pairs.i_p] & ready[pairs.j_p])
+    verdicts: list[Verdict] = []
+    alone: list[str] = []
     for group, members in table.groups.items():
         own = pairs.keep(np.isin(pairs.i_p, members))
         if len(own) < _LEAST:
+            alone += [group] if any(ready[s] and _pushed(table.frames[s]) for s in members) else []
             continue
-        found = (
-            _scaled(table, group, members, own) or _some(table, group, own) or _unrelated(table, group, members, own)
-        )
+        found = _scaled(table, group, members, own)
         if found is not None:
-            yield found
+            verdicts.append(found)
             continue
-        which, text = _single(table, own)
-        if which:
-            what = f"Energies of these frames and of similar ones in {group} contradict their forces: {text}"
-            fix = "compute them again (electronic steps not converged? labels of another structure?), or leave them out"
-            yield table.finding("forces-against-energy", "warning", which, what, fix)
+        yield from _apart(table, group, members, own)
+    yield from merged(table, verdicts)
+    if alone:
+        what = f"Energies and forces could not be compared, in {named_groups(alone)}: no or too few frames with equal "
+        what += f"cells that differ by less than {NEAR:g} Å"
+        fix = "check units and sign of their labels by hand, or add frames of a run, a few steps apart"
+        which = [s for group in alone for s in table.groups[group] if ready[s]]
+        yield table.finding("not-compared", "note", which, what, fix)
 
 
-def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Finding | None:
+def _pushed(frame: Frame) -> bool:
+    """Whether there is an energy and any force to compare with it."""
+    return frame.energy is not None and frame.n_atoms > 1 and (largest_force(frame) or 0.0) > _NO_FORCE
+
+
+def _apart(table: Table, group: str, members: list[int], own: Pairs) -> Iterator[Finding]:
+    """Another factor in some frames, no relation at all, or single frames that are off."""
+    found = _some(table, group, own) or _unrelated(table, group, members, own)
+    if found is not None:
+        yield found
+        return
+    which, text = _single(table, own)
+    if which:
+        what = f"Energies of these frames and of similar ones in {group} contradict their forces: {text}"
+        fix = "compute them again (electronic steps not converged? labels of another structure?), or leave them out"
+        yield table.finding("forces-against-energy", "warning", which, what, fix)
+
+
+def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Verdict | None:
     """A common factor."""
     k = slope(own.work_p, own.energy_p)
     as_is, scaled = typical(own.energy_p - own.work_p), typical(own.energy_p - k * own.work_p)
-    if abs(k - 1.0) <= _OFF or scaled >= _FITS * min(as_is, typical(own.energy_p)):
+    if abs(k - 1.0) <= _OFF or not k:
+        return _too_stiff(table, group, members, own) if k else None
+    fits = scaled < _FITS * min(as_is, typical(own.energy_p))
+    k_atom, better = _per_atom(table, own, scaled / max(typical(own.energy_p), 1e-12))
+    if not (fits or k_atom):
         return None
-    unit = named(1.0 / abs(k), FORCES)
     rule, what, fix = (
         "force-unit",
         "Forces or energies have another unit",
@@ -87,9 +120,45 @@ def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Finding
     )
     if abs(k + 1.0) < _OFF:
         rule, what, fix = "force-sign", "Forces have the wrong sign, they are gradients", "multiply them by -1"
-    elif unit:
-        what, fix = f"Forces look like {unit}", f"multiply them by {np.sign(k) / FORCES[unit]:.6g}"
-    return table.finding(rule, "error", _with_forces(table, members), f"{what}: {_numbers(group, own, k)}", fix)
+    elif found := readings(k, k_atom, _stiffness(table, own), fits and not better):
+        rule, what = found[0].rule, ", or ".join(reading.what for reading in found)
+        what, fix = what[0].upper() + what[1:], "; or ".join(reading.fix for reading in found)
+        if all(reading.rule.startswith("energy") for reading in found):
+            table.suspect.update(members)
+    return Verdict(rule, "error", group, _with_forces(table, members), what, _numbers(group, own, k), fix, len(own))
+
+
+def _per_atom(table: Table, own: Pairs, constant: float) -> tuple[float, bool]:
+    """ΔE times the number of atoms over the work of the forces, 0 if it is not near 1, and whether only that fits.
+
+    `constant` is the share of ΔE that one factor for cells of all sizes leaves.
+    """
+    energy_p = own.energy_p * table.n_atoms_s[own.i_p]
+    k = slope(own.work_p, energy_p)
+    left = typical(energy_p - k * own.work_p) / max(typical(energy_p), 1e-12)
+    if abs(abs(k) - 1.0) > _OFF or left > min(_FITS, _EQUAL * constant):
+        return 0.0, False
+    return k, left < _BETTER * constant
+
+
+def _too_stiff(table: Table, group: str, members: list[int], own: Pairs) -> Verdict | None:
+    """Energies and forces that agree, and both are of a unit far smaller than eV."""
+    stiffness = _stiffness(table, own)
+    many = np.median(table.n_atoms_s[own.i_p]) >= _MOLECULE  # bonds of N2 and CO2 alone are stiffer than any solid
+    if stiffness < STIFF or not many:
+        return None
+    what = (
+        "Energies and forces agree with one another, and both are too large: they look like kcal/mol and kcal/mol/Å, "
+    )
+    what += "or kJ/mol and kJ/mol/Å"
+    fix = f"multiply both by {KCAL:.6g} if they are in kcal/mol, by {KJ:.6g} if in kJ/mol"
+    numbers = f"force constants of atoms of {group} are about {stiffness:.3g} eV/Å², and 40 in diamond"
+    return Verdict("energy-unit", "warning", group, _with_forces(table, members), what, numbers, fix, len(own))
+
+
+def _stiffness(table: Table, own: Pairs) -> float:
+    """Typical force constant of an atom, eV/Å², by the forces as they are."""
+    return typical(2.0 * own.harmonic_p / (table.n_atoms_s[own.i_p] * own.shift_p**2))
 
 
 def _some(table: Table, group: str, own: Pairs) -> Finding | None:

@@ -1,0 +1,80 @@
+"""Units of energies and forces of a whole file, by the comparison of both: each named by its cause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.units import Bohr, Hartree, kcal, mol
+
+from gapkit.datasets import check_frames
+from gapkit.datasets.scales import readings
+from tests.unit.test_check_physics import RATTLED, Change, changed, copper, labelled, only, per_atom, times
+
+LARGER = copper(12, rattle=0.05, repeat=4, seed=31)
+
+
+def both(energy: float, forces: float) -> Change:
+    def change(results: dict[str, np.ndarray], _: Atoms) -> None:
+        results["energy"] = energy * results["energy"]
+        results["forces"] = forces * results["forces"]
+
+    return change
+
+
+@pytest.mark.parametrize("structures", [RATTLED, LARGER, [*RATTLED, *LARGER]])
+def test_energies_per_atom_by_their_forces(structures: list[Atoms]) -> None:
+    """Cells of one size, and of several, to which no common factor belongs."""
+    found = only(check_frames(changed(structures, per_atom)), "energy-per-atom")
+    assert found.frames == tuple(range(len(structures)))
+    assert found.what.startswith("Energies look like energies per atom:")
+    assert found.fix == "multiply energies by the number of atoms N"
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1.0 / Hartree, "Hartree"), (mol / kcal, "kcal/mol")])
+def test_unit_of_energies_by_their_forces(factor: float, unit: str) -> None:
+    found = only(check_frames(changed(RATTLED, times("energy", factor))), "energy-unit")
+    assert found.what.startswith(f"Energies look like {unit}:")
+    assert found.fix == f"multiply energies by {1.0 / factor:.6g}"
+
+
+def test_atomic_units_and_ev_per_bohr_are_both_named_the_likelier_first() -> None:
+    """Their ratio is the same; forces in Rydberg/Bohr make a crystal too soft."""
+    rydberg = check_frames(changed(RATTLED, both(2.0 / Hartree, 2.0 * Bohr / Hartree)))
+    found = only(rydberg, "force-unit")
+    assert found.what.startswith("Energies and forces look like Rydberg and Rydberg/Bohr, or Hartree and Hartree/Bohr")
+    assert "or forces look like eV/Bohr" in found.what
+    assert "in Rydberg multiply energies by 13.6057 and forces by 25.711" in found.fix
+    found = only(check_frames(changed(RATTLED, times("forces", Bohr))), "force-unit")
+    assert found.what.startswith("Forces look like eV/Bohr, or energies and forces look like Rydberg")
+    assert found.fix.startswith("multiply them by 1.88973; or ")
+
+
+def test_units_far_too_small_for_both() -> None:
+    found = only(check_frames(changed(RATTLED, both(mol / kcal, mol / kcal))), "energy-unit", "warning")
+    assert "both are too large" in found.what
+    assert "0.0433641 if they are in kcal/mol" in found.fix
+
+
+def test_cells_with_as_many_atoms_as_an_energy_is_large() -> None:
+    """1/27 is energies per atom of 27 atoms or energies in Hartree; with a sign, forces are named too."""
+    assert [reading.rule for reading in readings(1 / 27.0, 1.0, 5.0)] == ["energy-per-atom", "energy-unit"]
+    assert [reading.rule for reading in readings(1 / 27.0, 1.0, 5.0, one_factor=False)] == ["energy-per-atom"]
+    assert readings(-1 / 8.0, -1.0, 5.0)[0].fix == "multiply energies by the number of atoms N, and forces by -1"
+    assert readings(3.0, 0.0, 5.0) == []
+    assert readings(1.0 / Bohr, 0.0, 5.0)[0].what == "forces look like eV/Bohr"
+    assert readings(Bohr, 0.0, 5.0)[0].rule == "lengths-in-bohr"
+
+
+def test_what_could_not_be_compared_is_said() -> None:
+    """No two of these frames have equal cells; those that do stay out of the note, and so do cells without forces."""
+    apart = copper(6, strain=0.01, rattle=0.05, repeat=2, seed=32)
+    for atoms in apart:
+        atoms.info["config_type"] = "apart"
+    perfect = [labelled(bulk("Cu", cubic=True), "perfect") for _ in range(3)]
+    report = check_frames([*RATTLED, *apart, *perfect])
+    found = only(report, "not-compared", "note")
+    assert found.frames == tuple(range(24, 30))
+    assert found.what.startswith("Energies and forces could not be compared, in apart:")
+    assert not check_frames(RATTLED).by_rule("not-compared")
