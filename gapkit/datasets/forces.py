@@ -12,7 +12,7 @@ from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.pairs import NEAR, UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
-from gapkit.datasets.scales import STIFF, readings
+from gapkit.datasets.scales import OFF, STIFF, cause
 from gapkit.datasets.summary import largest_force
 from gapkit.datasets.table import Table
 from gapkit.datasets.units import FORCES, KCAL, KJ
@@ -26,7 +26,6 @@ NET_SHARE: Final = 0.05
 _LEAST: Final = 8  # pairs from which something is concluded
 _LEAST_OWN: Final = 3  # the same of one frame
 _NEAR: Final = 0.2  # Å, displacement in pairs that may condemn a single frame: methyl groups turn beyond it
-_OFF: Final = 0.12  # of the slope of ΔE against the work of the forces
 _FITS: Final = 0.35  # share of the residual that another factor must leave
 _EQUAL: Final = 1.1  # share of the residual of a constant factor, above which 1/N is no reading
 _BETTER: Final = 0.5  # the same, below which a constant factor is none
@@ -72,10 +71,9 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
             alone += [group] if any(ready[s] and _pushed(table.frames[s]) for s in members) else []
             continue
         found = _scaled(table, group, members, own)
-        if found is not None:
-            verdicts.append(found)
-            continue
-        yield from _apart(table, group, members, own)
+        verdicts += [found] if found is not None else []
+        if found is None or found.severity != "error":
+            yield from _apart(table, group, members, own)
     yield from merged(table, verdicts)
     if alone:
         what = f"Energies and forces could not be compared, in {named_groups(alone)}: no or too few frames with equal "
@@ -107,24 +105,15 @@ def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Verdict
     """A common factor."""
     k = slope(own.work_p, own.energy_p)
     as_is, scaled = typical(own.energy_p - own.work_p), typical(own.energy_p - k * own.work_p)
-    if abs(k - 1.0) <= _OFF or not k:
+    if abs(k - 1.0) <= OFF or not k:
         return _too_stiff(table, group, members, own) if k else None
     fits = scaled < _FITS * min(as_is, typical(own.energy_p))
     k_atom, better = _per_atom(table, own, scaled / max(typical(own.energy_p), 1e-12))
     if not (fits or k_atom):
         return None
-    rule, what, fix = (
-        "force-unit",
-        "Forces or energies have another unit",
-        f"check both: forces times {k:.4g} would agree",
-    )
-    if abs(k + 1.0) < _OFF:
-        rule, what, fix = "force-sign", "Forces have the wrong sign, they are gradients", "multiply them by -1"
-    elif found := readings(k, k_atom, _stiffness(table, own), fits and not better):
-        rule, what = found[0].rule, ", or ".join(reading.what for reading in found)
-        what, fix = what[0].upper() + what[1:], "; or ".join(reading.fix for reading in found)
-        if all(reading.rule.startswith("energy") for reading in found):
-            table.suspect.update(members)
+    rule, what, fix = cause(k, k_atom, _stiffness(table, own), fits and not better)
+    if rule.startswith("energy"):
+        table.suspect.update(members)
     return Verdict(rule, "error", group, _with_forces(table, members), what, _numbers(group, own, k), fix, len(own))
 
 
@@ -136,7 +125,7 @@ def _per_atom(table: Table, own: Pairs, constant: float) -> tuple[float, bool]:
     energy_p = own.energy_p * table.n_atoms_s[own.i_p]
     k = slope(own.work_p, energy_p)
     left = typical(energy_p - k * own.work_p) / max(typical(energy_p), 1e-12)
-    if abs(abs(k) - 1.0) > _OFF or left > min(_FITS, _EQUAL * constant):
+    if abs(abs(k) - 1.0) > OFF or left > min(_FITS, _EQUAL * constant):
         return 0.0, False
     return k, left < _BETTER * constant
 

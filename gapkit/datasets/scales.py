@@ -13,6 +13,8 @@ SOFT: Final = 1.0
 """Force constant of an atom, eV/Å², below which forces are likely in a larger unit; sets looked at have 2 to 15 …"""
 STIFF: Final = 65.0
 """… and diamond and graphene, the stiffest solids, about 40."""
+OFF: Final = 0.12
+"""By how much ΔE over the work of the forces may be off 1."""
 _NEAR: Final = 0.05  # of a ratio, by which another reading may be farther off and is named too
 
 
@@ -36,6 +38,18 @@ _ATOMIC: Final = Reading(
 _BOHR_LENGTHS: Final = Reading(
     "lengths-in-bohr", "lengths look like Bohr", f"multiply cell and positions by {BOHR:.6g}", BOHR
 )
+
+
+def cause(k: float, k_atom: float, stiffness: float, one_factor: bool) -> tuple[str, str, str]:
+    """Rule, what is wrong and its fix, for the parameters of `readings`."""
+    if abs(k + 1.0) < OFF:
+        return "force-sign", "Forces have the wrong sign, they are gradients", "multiply them by -1"
+    found = readings(k, k_atom, stiffness, one_factor)
+    if not found:
+        fix = f"check both: forces times {k:.4g} would agree"
+        return "force-unit", "Forces or energies have another unit", fix
+    what = ", or ".join(reading.what for reading in found)
+    return found[0].rule, what[0].upper() + what[1:], "; or ".join(reading.fix for reading in found)
 
 
 def readings(k: float, k_atom: float, stiffness: float, one_factor: bool = True) -> list[Reading]:

@@ -13,7 +13,10 @@ _SHOWN: Final = 8
 
 
 class Verdict(NamedTuple):
-    """A fault of the frames `which` of a group: its cause, alike in all groups, and the numbers that show it here."""
+    """A fault of the frames `which` of a group: its cause, alike in all groups, and the numbers that show it here.
+
+    `weight` is the number of pairs that say so; `whole`: all labels of the group have one known unit or sign.
+    """
 
     rule: str
     severity: Severity
@@ -23,6 +26,7 @@ class Verdict(NamedTuple):
     numbers: str
     fix: str
     weight: int = 0
+    whole: bool = False
 
 
 def merged(table: Table, verdicts: Iterable[Verdict]) -> Iterator[Finding]:

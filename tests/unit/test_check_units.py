@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.units import Bohr, Hartree, kcal, mol
+from ase.units import Bohr, GPa, Hartree, kcal, mol
 
 from gapkit.datasets import check_frames
 from gapkit.datasets.scales import readings
-from tests.unit.test_check_physics import RATTLED, Change, changed, copper, labelled, only, per_atom, times
+from tests.unit.test_check_physics import RATTLED, STRAINED, Change, changed, copper, labelled, only, per_atom, times
 
 LARGER = copper(12, rattle=0.05, repeat=4, seed=31)
 
@@ -78,3 +78,72 @@ def test_what_could_not_be_compared_is_said() -> None:
     assert found.frames == tuple(range(24, 30))
     assert found.what.startswith("Energies and forces could not be compared, in apart:")
     assert not check_frames(RATTLED).by_rule("not-compared")
+
+
+@pytest.mark.parametrize(("bound", "unit"), [(-3.5, "kcal/mol"), (-7.0, "kcal/mol or kJ/mol")])
+def test_unit_of_energies_by_isolated_atoms(bound: float, unit: str) -> None:
+    """Bound atoms against isolated ones, eV, given in kcal/mol; 7 of them might be kJ/mol too."""
+
+    def bind(results: dict[str, np.ndarray], atoms: Atoms) -> None:
+        results["energy"] = np.array(bound * mol / kcal * len(atoms) if len(atoms) > 1 else 0.0)
+
+    found = only(check_frames(changed([*RATTLED[:1], labelled(Atoms("Cu"))], bind)), "isolated-atom")
+    assert f"energies look like {unit}" in found.what
+    assert found.fix.startswith("multiply energies by 0.0433641")
+
+
+def in_group(structures: list[Atoms], group: str) -> list[Atoms]:
+    copies = changed(structures, lambda results, atoms: None)
+    for atoms in copies:
+        atoms.info["config_type"] = group
+    return copies
+
+
+def stress_in_gpa(results: dict[str, np.ndarray], _: Atoms) -> None:
+    results["stress"] = results["stress"] / GPa
+
+
+def virial(results: dict[str, np.ndarray], atoms: Atoms) -> None:
+    results["stress"] = -atoms.get_volume() * results["stress"]
+
+
+FEW = in_group(copper(2, rattle=0.1, repeat=2, seed=33), "few")
+ELASTIC = in_group(copper(12, strain=0.02, seed=34), "elastic")
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "words"),
+    [
+        (stress_in_gpa, "stress-unit", "Stress looks like GPa"),
+        (virial, "stress-is-virial", "This stress is the virial of the cell"),
+        (times("stress", -1.0), "stress-sign", "Stress has the wrong sign, it is a pressure"),
+    ],
+)
+def test_one_cause_of_all_config_types(change: Change, rule: str, words: str) -> None:
+    """Two have evidence, the third is too small to have any."""
+    found = only(check_frames(changed([*STRAINED, *ELASTIC, *FEW], change)), rule)
+    assert found.frames == tuple(range(38))
+    assert found.what.startswith(f"{words}, in bulk, elastic: in ")
+    assert found.what.endswith("most likely also in few, of which energies do not tell")
+
+
+def test_no_cause_is_assumed_where_half_of_the_config_types_are_right() -> None:
+    structures = [*STRAINED, *changed(ELASTIC, times("stress", -1.0)), *FEW]
+    found = only(check_frames(structures), "stress-sign")
+    assert found.frames == tuple(range(24, 36))
+    assert "also" not in found.what
+
+
+def test_sizes_of_stresses_of_several_config_types_are_one_finding() -> None:
+    structures = changed([*FEW, *in_group(FEW, "more")], stress_in_gpa)
+    found = only(check_frames(structures), "stress-unit")
+    assert found.frames == (0, 1, 2, 3)
+    assert found.what.startswith("Stresses of few, more are of the order of")
+    assert "if they are in GPa" in found.fix
+
+
+def test_one_cause_of_forces_of_several_config_types() -> None:
+    structures = [*RATTLED, *in_group(LARGER, "larger")]
+    found = only(check_frames(changed(structures, times("forces", -1.0))), "force-sign")
+    assert found.frames == tuple(range(36))
+    assert found.what.startswith("Forces have the wrong sign, they are gradients, in bulk, larger: in ")
