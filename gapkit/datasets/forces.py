@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 
-from gapkit import Frame
 from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.pairs import NEAR, UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
-from gapkit.datasets.scales import OFF, STIFF, cause
+from gapkit.datasets.scales import OFF, STIFF, UNNAMED, cause
 from gapkit.datasets.summary import largest_force
 from gapkit.datasets.table import Table
 from gapkit.datasets.units import FORCES, KCAL, KJ
-from gapkit.datasets.verdicts import Verdict, merged, named_groups
+from gapkit.datasets.verdicts import Verdict, merged, named_groups, with_unclear
 from gapkit.typing import FloatArray
 
 NET: Final = 0.02
@@ -64,28 +63,38 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
     moved = (pairs.stretch_p < UNSTRAINED) & (pairs.shift_p > _MOVED)
     pairs = pairs.keep(moved & ready[pairs.i_p] & ready[pairs.j_p])
     verdicts: list[Verdict] = []
-    alone: list[str] = []
+    alone: dict[str, list[int]] = {}
+    right = 0
     for group, members in table.groups.items():
         own = pairs.keep(np.isin(pairs.i_p, members))
         if len(own) < _LEAST:
-            alone += [group] if any(ready[s] and _pushed(table.frames[s]) for s in members) else []
+            which = [s for s in members if ready[s] and table.frames[s].energy is not None and table.n_atoms_s[s] > 1]
+            alone |= {group: which} if which else {}
             continue
         found = _scaled(table, group, members, own)
         verdicts += [found] if found is not None else []
         if found is None or found.severity != "error":
+            right += 1
             yield from _apart(table, group, members, own)
+    verdicts, alone = with_unclear(verdicts, alone, right)
+    if not right and any(verdict.whole and verdict.rule.startswith("energy") for verdict in verdicts):
+        table.suspect.update(range(len(table)))
     yield from merged(table, verdicts)
-    if alone:
-        what = f"Energies and forces could not be compared, in {named_groups(alone)}: no or too few frames with equal "
-        what += f"cells that differ by less than {NEAR:g} Å"
+    yield from _not_compared(table, alone)
+
+
+def _not_compared(table: Table, alone: Mapping[str, list[int]]) -> Iterator[Finding]:
+    """Groups with forces and without frames that would test them."""
+    pushed = {g: which for g, which in alone.items() if any(_force(table, s) > _NO_FORCE for s in which)}
+    if pushed:
+        what = f"Energies and forces could not be compared, in {named_groups(list(pushed))}: no or too few frames with "
+        what += f"equal cells that differ by less than {NEAR:g} Å"
         fix = "check units and sign of their labels by hand, or add frames of a run, a few steps apart"
-        which = [s for group in alone for s in table.groups[group] if ready[s]]
-        yield table.finding("not-compared", "note", which, what, fix)
+        yield table.finding("not-compared", "note", [s for which in pushed.values() for s in which], what, fix)
 
 
-def _pushed(frame: Frame) -> bool:
-    """Whether there is an energy and any force to compare with it."""
-    return frame.energy is not None and frame.n_atoms > 1 and (largest_force(frame) or 0.0) > _NO_FORCE
+def _force(table: Table, s: int) -> float:
+    return largest_force(table.frames[s]) or 0.0
 
 
 def _apart(table: Table, group: str, members: list[int], own: Pairs) -> Iterator[Finding]:
@@ -108,26 +117,31 @@ def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Verdict
     if abs(k - 1.0) <= OFF or not k:
         return _too_stiff(table, group, members, own) if k else None
     fits = scaled < _FITS * min(as_is, typical(own.energy_p))
-    k_atom, better = _per_atom(table, own, scaled / max(typical(own.energy_p), 1e-12))
+    k_atom, better = _per_atom(table, own)
     if not (fits or k_atom):
         return None
     rule, what, fix = cause(k, k_atom, _stiffness(table, own), fits and not better)
     if rule.startswith("energy"):
         table.suspect.update(members)
-    return Verdict(rule, "error", group, _with_forces(table, members), what, _numbers(group, own, k), fix, len(own))
+    which, numbers = _with_forces(table, members), _numbers(group, own, k)
+    return Verdict(rule, "error", group, which, what, numbers, fix, len(own), whole=what != UNNAMED)
 
 
-def _per_atom(table: Table, own: Pairs, constant: float) -> tuple[float, bool]:
-    """ΔE times the number of atoms over the work of the forces, 0 if it is not near 1, and whether only that fits.
-
-    `constant` is the share of ΔE that one factor for cells of all sizes leaves.
-    """
+def _per_atom(table: Table, own: Pairs) -> tuple[float, bool]:
+    """ΔE times the number of atoms over the work of the forces, 0 if that is not near 1, and whether only that fits."""
     energy_p = own.energy_p * table.n_atoms_s[own.i_p]
     k = slope(own.work_p, energy_p)
-    left = typical(energy_p - k * own.work_p) / max(typical(energy_p), 1e-12)
-    if abs(abs(k) - 1.0) > OFF or left > min(_FITS, _EQUAL * constant):
+    left_p = energy_p - k * own.work_p
+    ratio = _missed(energy_p, own.work_p) / _missed(own.energy_p, own.work_p)
+    if abs(abs(k) - 1.0) > OFF or typical(left_p) > _FITS * typical(energy_p) or ratio > _EQUAL:
         return 0.0, False
-    return k, left < _BETTER * constant
+    return k, ratio < _BETTER
+
+
+def _missed(energy_p: FloatArray, work_p: FloatArray) -> float:
+    """Share of ΔE that no factor explains, of all pairs together: cells of another size may be few."""
+    left = np.abs(energy_p - slope(work_p, energy_p) * work_p).sum()
+    return float(left / np.abs(energy_p).sum()) or 1e-12
 
 
 def _too_stiff(table: Table, group: str, members: list[int], own: Pairs) -> Verdict | None:

@@ -24,7 +24,7 @@ DENSE: Final = 40.0
 _NM: Final = (0.055, 0.14)  # share of covalent radii of nearest atoms whose lengths are in nm and not in Å
 _WIDE: Final = 1.33
 """Share of covalent radii above which nearest atoms typically are if lengths are in Bohr: 0.73 to 1.04 in all sets that
-were looked at, up to 1.28 in solids that are known (LiH), and 1.39 or more in the same sets in Bohr …"""
+were looked at, up to 1.25 in known solids (Pb: 1.20) and molecules (F2), and 1.39 or more in the same sets in Bohr …"""
 _WIDEST: Final = (1.1, 2.6)  # … and the least and largest share of any frame; beyond, its atoms are not bound
 _NOBLE: Final = (2, 10, 18, 36, 54, 86)
 _MOST: Final = 0.8  # share of periodic frames among which one that is not looks like a mistake

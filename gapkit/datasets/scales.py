@@ -27,6 +27,7 @@ class Reading(NamedTuple):
     factor: float
 
 
+UNNAMED: Final = "Forces or energies have another unit"
 PER_ATOM: Final = "energy-per-atom"
 _ATOMIC: Final = Reading(
     "force-unit",
@@ -47,7 +48,7 @@ def cause(k: float, k_atom: float, stiffness: float, one_factor: bool) -> tuple[
     found = readings(k, k_atom, stiffness, one_factor)
     if not found:
         fix = f"check both: forces times {k:.4g} would agree"
-        return "force-unit", "Forces or energies have another unit", fix
+        return "force-unit", UNNAMED, fix
     what = ", or ".join(reading.what for reading in found)
     return found[0].rule, what[0].upper() + what[1:], "; or ".join(reading.fix for reading in found)
 

@@ -13,10 +13,10 @@ from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.pairs import UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
-from gapkit.datasets.stress_causes import by_size, with_unclear
+from gapkit.datasets.sizes import by_size
 from gapkit.datasets.table import Table
 from gapkit.datasets.units import STRESSES, named
-from gapkit.datasets.verdicts import Verdict, merged
+from gapkit.datasets.verdicts import Verdict, merged, with_unclear
 from gapkit.typing import FloatArray, IntArray
 from gapkit.units import GPA
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gapkit.datasets.finding import Finding, Severity
@@ -39,6 +39,31 @@ def merged(table: Table, verdicts: Iterable[Verdict]) -> Iterator[Finding]:
         best = max(some, key=lambda verdict: verdict.weight)
         what = f"{cause}{groups}: {best.numbers}" if best.numbers else f"{cause}{groups}"
         yield table.finding(rule, severity, [s for verdict in some for s in verdict.which], what, fix)
+
+
+def with_unclear(
+    verdicts: Sequence[Verdict], unclear: Mapping[str, list[int]], right: int
+) -> tuple[list[Verdict], dict[str, list[int]]]:
+    """The verdicts, the most frequent one with all unclear groups added, and the groups that are still unclear.
+
+    Parameters
+    ----------
+    verdicts
+        Of groups with evidence.
+    unclear
+        Group -> frames of groups without.
+    right
+        Number of groups whose labels agree.
+    """
+    counts = Counter(verdict.cause for verdict in verdicts if verdict.whole)
+    cause, most = counts.most_common(1)[0] if counts else ("", 0)
+    if 2 * most <= sum(counts.values()) + right or not unclear:
+        return list(verdicts), dict(unclear)
+    chosen = max((v for v in verdicts if v.cause == cause), key=lambda verdict: verdict.weight)
+    which = [*chosen.which, *(s for members in unclear.values() for s in members)]
+    numbers = f"{chosen.numbers}; most likely also in {named_groups(list(unclear))}, where no frames tell"
+    others = [verdict for verdict in verdicts if verdict is not chosen]
+    return [chosen._replace(which=which, numbers=numbers), *others], {}
 
 
 def named_groups(groups: Sequence[str]) -> str:

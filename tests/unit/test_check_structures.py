@@ -240,8 +240,11 @@ def test_lengths_in_bohr_by_file() -> None:
 
 
 def test_loose_solids_and_gases_are_not_in_bohr() -> None:
-    """Al has the widest bonds of the elements (1.18), LiH of salts (1.28); noble gases and far atoms have none."""
-    for name, structure, a in (("Al", "fcc", 4.05), ("LiH", "rocksalt", 4.08), ("Ar", "fcc", 5.4)):
+    """Pb has the widest bonds of the elements (1.20), F2 of molecules (1.25); noble gases and far atoms have none."""
+    assert not check_frames([Atoms("F2", [[0, 0, 0], [x, 0, 0]]) for x in (1.41, 1.42, 1.43)]).by_rule(
+        "lengths-in-bohr"
+    )
+    for name, structure, a in (("Pb", "fcc", 4.95), ("LiH", "rocksalt", 4.08), ("Ar", "fcc", 5.4)):
         report = check_frames([bulk(name, structure, a=a * (1.0 + 0.01 * k)) for k in range(-3, 4)])
         assert not report.by_rule("lengths-in-bohr"), name
     assert check_frames([bulk("Al", a=4.05 / Bohr)]).by_rule("lengths-in-bohr")

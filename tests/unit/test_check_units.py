@@ -12,6 +12,7 @@ from gapkit.datasets import check_frames
 from gapkit.datasets.scales import readings
 from tests.unit.test_check_physics import RATTLED, STRAINED, Change, changed, copper, labelled, only, per_atom, times
 
+SMALLEST_AND_28 = [*copper(12, rattle=0.05, seed=35), *copper(16, rattle=0.05, repeat=7, seed=36)]
 LARGER = copper(12, rattle=0.05, repeat=4, seed=31)
 
 
@@ -23,9 +24,9 @@ def both(energy: float, forces: float) -> Change:
     return change
 
 
-@pytest.mark.parametrize("structures", [RATTLED, LARGER, [*RATTLED, *LARGER]])
+@pytest.mark.parametrize("structures", [RATTLED, LARGER, SMALLEST_AND_28])
 def test_energies_per_atom_by_their_forces(structures: list[Atoms]) -> None:
-    """Cells of one size, and of several, to which no common factor belongs."""
+    """Cells of one size, and of several, to which no common factor belongs; 1/28 alone would be Hartree too."""
     found = only(check_frames(changed(structures, per_atom)), "energy-per-atom")
     assert found.frames == tuple(range(len(structures)))
     assert found.what.startswith("Energies look like energies per atom:")
@@ -124,7 +125,7 @@ def test_one_cause_of_all_config_types(change: Change, rule: str, words: str) ->
     found = only(check_frames(changed([*STRAINED, *ELASTIC, *FEW], change)), rule)
     assert found.frames == tuple(range(38))
     assert found.what.startswith(f"{words}, in bulk, elastic: in ")
-    assert found.what.endswith("most likely also in few, of which energies do not tell")
+    assert found.what.endswith("most likely also in few, where no frames tell")
 
 
 def test_no_cause_is_assumed_where_half_of_the_config_types_are_right() -> None:
@@ -132,6 +133,18 @@ def test_no_cause_is_assumed_where_half_of_the_config_types_are_right() -> None:
     found = only(check_frames(structures), "stress-sign")
     assert found.frames == tuple(range(24, 36))
     assert "also" not in found.what
+
+
+def test_energies_per_atom_do_not_accuse_stresses() -> None:
+    """Neither in the config_type with the evidence nor in others, which are named with it."""
+    strained = in_group(copper(12, strain=0.02, seed=34), "bulk")
+    report = check_frames(changed([*RATTLED, *strained, *FEW, *ELASTIC], per_atom))
+    found = only(report, "energy-per-atom")
+    assert found.frames == tuple(range(50))
+    assert "most likely also in elastic, few" in found.what
+    assert not report.by_rule("not-compared")
+    mixed = [*changed([*RATTLED, *strained], per_atom), *in_group(LARGER, "larger")]
+    assert only(check_frames(mixed), "energy-per-atom").frames == tuple(range(36))
 
 
 def test_sizes_of_stresses_of_several_config_types_are_one_finding() -> None:
