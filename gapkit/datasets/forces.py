@@ -29,6 +29,7 @@ _FITS: Final = 0.35  # share of the residual that another factor must leave
 _EQUAL: Final = 1.1  # share of the residual of a constant factor, above which 1/N is no reading
 _BETTER: Final = 0.5  # the same, below which a constant factor is none
 _MOLECULE: Final = 6  # atoms
+_ENERGIES: Final = "Energies look like", "Energies and forces look like"  # other rules do without them then
 _NO_FORCE: Final = 0.01  # eV/Å; smaller ones of relaxed and of symmetric cells say nothing
 _MOVED: Final = 1e-3  # Å, rms; copies say nothing of forces
 _UNLIKE: Final = 0.3  # residual over harmonic energy; correct forces of all sets that were looked at have 0.01 to 0.06
@@ -77,7 +78,7 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
             right += 1
             yield from _apart(table, group, members, own)
     verdicts, alone = with_unclear(verdicts, alone, right)
-    if not right and any(verdict.whole and verdict.rule.startswith("energy") for verdict in verdicts):
+    if not right and any(verdict.cause.startswith(_ENERGIES) for verdict in verdicts):
         table.suspect.update(range(len(table)))
     yield from merged(table, verdicts)
     yield from _not_compared(table, alone)
@@ -121,7 +122,7 @@ def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Verdict
     if not (fits or k_atom):
         return None
     rule, what, fix = cause(k, k_atom, _stiffness(table, own), fits and not better)
-    if rule.startswith("energy"):
+    if what.startswith(_ENERGIES):
         table.suspect.update(members)
     which, numbers = _with_forces(table, members), _numbers(group, own, k)
     return Verdict(rule, "error", group, which, what, numbers, fix, len(own), whole=what != UNNAMED)

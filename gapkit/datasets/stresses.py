@@ -248,6 +248,6 @@ def _offset(group: str, which: list[int], own: _Strained) -> Verdict | None:
     what += f"{large.sum()} pairs of {group} that differ in volume"
     if abs(offset) > _PULAY * GPA:
         fix = "check that energies, forces and stresses belong to the same frames; one of the three is wrong"
-        return Verdict("stress-against-energy", "warning", group, which, what, "", fix)
+        return Verdict("stress-against-energy", "warning", group, which, what, "", fix, doubtful=True)
     fix = "an incomplete basis set does that (Pulay stress): raise its cutoff, or leave these stresses out"
     return Verdict("stress-offset", "warning", group, which, what, "", fix)

@@ -15,7 +15,8 @@ _SHOWN: Final = 8
 class Verdict(NamedTuple):
     """A fault of the frames `which` of a group: its cause, alike in all groups, and the numbers that show it here.
 
-    `weight` is the number of pairs that say so; `whole`: all labels of the group have one known unit or sign.
+    `weight` is the number of pairs that say so; `whole`: all labels of the group have one known unit or sign;
+    `doubtful`: the cause of other groups explains it as well.
     """
 
     rule: str
@@ -27,6 +28,7 @@ class Verdict(NamedTuple):
     fix: str
     weight: int = 0
     whole: bool = False
+    doubtful: bool = False
 
 
 def merged(table: Table, verdicts: Iterable[Verdict]) -> Iterator[Finding]:
@@ -44,7 +46,7 @@ def merged(table: Table, verdicts: Iterable[Verdict]) -> Iterator[Finding]:
 def with_unclear(
     verdicts: Sequence[Verdict], unclear: Mapping[str, list[int]], right: int
 ) -> tuple[list[Verdict], dict[str, list[int]]]:
-    """The verdicts, the most frequent one with all unclear groups added, and the groups that are still unclear.
+    """The verdicts, the most frequent one with unclear and doubtful groups added, and the groups that stay unclear.
 
     Parameters
     ----------
@@ -57,12 +59,13 @@ def with_unclear(
     """
     counts = Counter(verdict.cause for verdict in verdicts if verdict.whole)
     cause, most = counts.most_common(1)[0] if counts else ("", 0)
-    if 2 * most <= sum(counts.values()) + right or not unclear:
+    also = {**unclear, **{verdict.group: verdict.which for verdict in verdicts if verdict.doubtful}}
+    if 2 * most <= sum(counts.values()) + right or not also:
         return list(verdicts), dict(unclear)
     chosen = max((v for v in verdicts if v.cause == cause), key=lambda verdict: verdict.weight)
-    which = [*chosen.which, *(s for members in unclear.values() for s in members)]
-    numbers = f"{chosen.numbers}; most likely also in {named_groups(list(unclear))}, where no frames tell"
-    others = [verdict for verdict in verdicts if verdict is not chosen]
+    which = [*chosen.which, *(s for members in also.values() for s in members)]
+    numbers = f"{chosen.numbers}; most likely also in {named_groups(list(also))}, where no frames tell"
+    others = [verdict for verdict in verdicts if verdict is not chosen and not verdict.doubtful]
     return [chosen._replace(which=which, numbers=numbers), *others], {}
 
 

@@ -42,8 +42,9 @@ def test_unit_of_energies_by_their_forces(factor: float, unit: str) -> None:
 
 def test_atomic_units_and_ev_per_bohr_are_both_named_the_likelier_first() -> None:
     """Their ratio is the same; forces in Rydberg/Bohr make a crystal too soft."""
-    rydberg = check_frames(changed(RATTLED, both(2.0 / Hartree, 2.0 * Bohr / Hartree)))
-    found = only(rydberg, "force-unit")
+    structures = [*RATTLED, *in_group(STRAINED, "elastic")]
+    rydberg = check_frames(changed(structures, both(2.0 / Hartree, 2.0 * Bohr / Hartree)))
+    found = only(rydberg, "force-unit")  # and stresses are not accused
     assert found.what.startswith("Energies and forces look like Rydberg and Rydberg/Bohr, or Hartree and Hartree/Bohr")
     assert "or forces look like eV/Bohr" in found.what
     assert "in Rydberg multiply energies by 13.6057 and forces by 25.711" in found.fix
@@ -126,6 +127,20 @@ def test_one_cause_of_all_config_types(change: Change, rule: str, words: str) ->
     assert found.frames == tuple(range(38))
     assert found.what.startswith(f"{words}, in bulk, elastic: in ")
     assert found.what.endswith("most likely also in few, where no frames tell")
+
+
+def test_a_pressure_beyond_reason_is_no_other_cause() -> None:
+    """A group whose pairs do not fit any unit well has that of the others, and a warning where these are right."""
+
+    def shift(results: dict[str, np.ndarray], _: Atoms) -> None:
+        results["stress"][:3] -= 40.0 * GPa
+
+    shifted = changed(in_group(STRAINED, "shifted"), shift)
+    found = only(check_frames([*changed([*STRAINED, *ELASTIC], stress_in_gpa), *shifted]), "stress-unit")
+    assert found.frames == tuple(range(60))
+    assert "most likely also in shifted" in found.what
+    right = check_frames([*STRAINED, *ELASTIC, *shifted])
+    assert only(right, "stress-against-energy", "warning").frames == tuple(range(36, 60))
 
 
 def test_no_cause_is_assumed_where_half_of_the_config_types_are_right() -> None:
