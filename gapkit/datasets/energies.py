@@ -62,6 +62,8 @@ def _span(x: FloatArray) -> str:
 
 def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[str]]:
     """Energy per atom of most frames, and for each frame "" or what its energy is instead."""
+    if _same_for_all_sizes(per_atom_s * n_atoms_s, n_atoms_s):
+        return float(np.median(per_atom_s * n_atoms_s)), [PER_ATOM] * len(per_atom_s)
     mixed_signs = not (per_atom_s < 0).all() and not (per_atom_s > 0).all()
     if mixed_signs or np.ptp(per_atom_s) < _PHYSICAL:
         return 0.0, [""] * len(per_atom_s)  # referred to something near: there is no scale
@@ -87,6 +89,12 @@ def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[
     if best[0] < _EXPLAINED * len(log_s) or not tighter:
         chosen[:] = 0
     return float(np.sign(per_atom_s[0]) * np.exp(scale)), [names[b] for b in chosen]
+
+
+def _same_for_all_sizes(energy_s: FloatArray, n_atoms_s: FloatArray) -> bool:
+    """Whether energies do not grow with the number of atoms, which they are then for one of."""
+    usual = abs(float(np.median(energy_s)))
+    return bool(usual > _PHYSICAL and np.ptp(energy_s) < _LIKE * usual and n_atoms_s.max() >= 2 * n_atoms_s.min())
 
 
 def is_alone(frame: Frame) -> bool:

@@ -82,6 +82,22 @@ def test_what_could_not_be_compared_is_said() -> None:
     assert not check_frames(RATTLED).by_rule("not-compared")
 
 
+def test_energies_per_atom_that_differ_little() -> None:
+    """-2 eV for cells of 4 and of 16 atoms (lithium): total energies would grow with them."""
+
+    def down(results: dict[str, np.ndarray], atoms: Atoms) -> None:
+        results["energy"] = results["energy"] / len(atoms) - 2.0
+
+    structures = [*STRAINED, *in_group(LARGER, "larger")]
+    found = only(check_frames(changed(structures, down)), "energy-per-atom")
+    assert found.frames == tuple(range(36))
+    total = changed(
+        changed(structures, down), lambda results, atoms: results.update(energy=results["energy"] * len(atoms))
+    )
+    assert not check_frames(total).errors
+    assert not check_frames(changed(STRAINED, down)).by_rule("energy-per-atom")  # of one size nothing is known
+
+
 @pytest.mark.parametrize(("bound", "unit"), [(-3.5, "kcal/mol"), (-7.0, "kcal/mol or kJ/mol")])
 def test_unit_of_energies_by_isolated_atoms(bound: float, unit: str) -> None:
     """Bound atoms against isolated ones, eV, given in kcal/mol; 7 of them might be kJ/mol too."""
