@@ -13,7 +13,7 @@ from gapkit.datasets.duplicates import duplicates
 from gapkit.datasets.energies import energy_scales, isolated_atoms
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.forces import forces_against_energies, net_forces
-from gapkit.datasets.geometry import periodicity, rare_elements, short_bonds, volumes
+from gapkit.datasets.geometry import crushed_frames, lengths_in_bohr, periodicity, rare_elements, short_bonds, volumes
 from gapkit.datasets.labels import extras, label_names, missing_labels
 from gapkit.datasets.methods import energies_against_structure
 from gapkit.datasets.outliers import force_outliers
@@ -29,12 +29,17 @@ RULES: Final[tuple[Rule, ...]] = (
     missing_labels,
     extras,
     rare_elements,
+    crushed_frames,
     short_bonds,
+    lengths_in_bohr,
     periodicity,
     volumes,
     energy_scales,  # before all rules that compare energies: it says which to leave out
     isolated_atoms,
     net_forces,
+)
+"""In the order in which they run."""
+COMPARISONS: Final[tuple[Rule, ...]] = (
     force_outliers,
     forces_against_energies,
     stresses,
@@ -42,7 +47,7 @@ RULES: Final[tuple[Rule, ...]] = (
     energies_against_forces,
     duplicates,
 )
-"""In the order in which they run."""
+"""The same of rules that compare structures, for which some are too dense."""
 
 
 def check_frames(
@@ -106,4 +111,7 @@ def _check(parts: Sequence[Part], findings: Sequence[Finding], keys: Keys) -> Re
     if len(table):
         for rule in RULES:
             found += rule(table)
+    if len(some := table.comparable()):
+        for rule in COMPARISONS:
+            found += rule(some)
     return Report(tuple(found), summarise(table))

@@ -21,6 +21,7 @@ _PHYSICAL: Final = 1.0  # eV/atom by which structures of one composition may dif
 _TIGHTER: Final = 0.5  # a reading in several units leaves this share of the spread of energies at most
 _EXPLAINED: Final = 0.9  # share of the frames that the scales must explain before any is called wrong
 _BOUND: Final = (-20.0, 1.0)  # eV/atom against isolated atoms; the largest known cohesion is 9 (W), CO 5.6
+_SOLID: Final = (-9.0, -1.0)  # the same of most
 _SAME_ATOM: Final = (1e-3, 0.1)  # eV between isolated atoms of an element: a warning, an error
 
 PER_ATOM = "eV per atom"
@@ -61,6 +62,8 @@ def _span(x: FloatArray) -> str:
 
 def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[str]]:
     """Energy per atom of most frames, and for each frame "" or what its energy is instead."""
+    if _same_for_all_sizes(per_atom_s * n_atoms_s, n_atoms_s):
+        return float(np.median(per_atom_s * n_atoms_s)), [PER_ATOM] * len(per_atom_s)
     mixed_signs = not (per_atom_s < 0).all() and not (per_atom_s > 0).all()
     if mixed_signs or np.ptp(per_atom_s) < _PHYSICAL:
         return 0.0, [""] * len(per_atom_s)  # referred to something near: there is no scale
@@ -86,6 +89,12 @@ def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[
     if best[0] < _EXPLAINED * len(log_s) or not tighter:
         chosen[:] = 0
     return float(np.sign(per_atom_s[0]) * np.exp(scale)), [names[b] for b in chosen]
+
+
+def _same_for_all_sizes(energy_s: FloatArray, n_atoms_s: FloatArray) -> bool:
+    """Whether energies do not grow with the number of atoms, which they are then for one of."""
+    usual = abs(float(np.median(energy_s)))
+    return bool(usual > _PHYSICAL and np.ptp(energy_s) < _LIKE * usual and n_atoms_s.max() >= 2 * n_atoms_s.min())
 
 
 def is_alone(frame: Frame) -> bool:
@@ -134,6 +143,10 @@ def isolated_atoms(table: Table) -> Iterator[Finding]:
     what = f"Bound atoms have {typical:+.4g} eV/atom against isolated ones, not {_BOUND[0]:g} to {_BOUND[1]:g}"
     if all(energy == 0.0 for energy in lowest.values()):
         what += "; the energies of isolated atoms are all zero, those of bound atoms are not relative to them"
+    units = [name for name in ("kcal/mol", "kJ/mol") if _SOLID[0] <= typical / ENERGIES[name] <= _SOLID[1]]
+    if units:
+        what += f"; energies look like {' or '.join(units)}"
+        fix = f"multiply energies by {' or '.join(f'{1.0 / ENERGIES[name]:.6g}' for name in units)}, or {fix}"
     yield table.finding("isolated-atom", "error", everything, what, fix)
 
 

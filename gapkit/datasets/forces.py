@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 
 from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
-from gapkit.datasets.pairs import UNSTRAINED, Pairs
+from gapkit.datasets.pairs import NEAR, UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
+from gapkit.datasets.scales import OFF, STIFF, UNNAMED, cause
+from gapkit.datasets.summary import largest_force
 from gapkit.datasets.table import Table
-from gapkit.datasets.units import FORCES, named
+from gapkit.datasets.units import FORCES, KCAL, KJ
+from gapkit.datasets.verdicts import Verdict, merged, named_groups, with_unclear
 from gapkit.typing import FloatArray
 
 NET: Final = 0.02
@@ -22,8 +25,12 @@ NET_SHARE: Final = 0.05
 _LEAST: Final = 8  # pairs from which something is concluded
 _LEAST_OWN: Final = 3  # the same of one frame
 _NEAR: Final = 0.2  # Å, displacement in pairs that may condemn a single frame: methyl groups turn beyond it
-_OFF: Final = 0.12  # of the slope of ΔE against the work of the forces
 _FITS: Final = 0.35  # share of the residual that another factor must leave
+_EQUAL: Final = 1.1  # share of the residual of a constant factor, above which 1/N is no reading
+_BETTER: Final = 0.5  # the same, below which a constant factor is none
+_MOLECULE: Final = 6  # atoms
+_ENERGIES: Final = "Energies look like", "Energies and forces look like"  # other rules do without them then
+_NO_FORCE: Final = 0.01  # eV/Å; smaller ones of relaxed and of symmetric cells say nothing
 _MOVED: Final = 1e-3  # Å, rms; copies say nothing of forces
 _UNLIKE: Final = 0.3  # residual over harmonic energy; correct forces of all sets that were looked at have 0.01 to 0.06
 _TIMES: Final = 10.0  # the same of one frame over that of its group
@@ -56,40 +63,106 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
     ready = np.array([f.all_forces_ec is not None and s not in table.suspect for s, f in enumerate(table.frames)])
     moved = (pairs.stretch_p < UNSTRAINED) & (pairs.shift_p > _MOVED)
     pairs = pairs.keep(moved & ready[pairs.i_p] & ready[pairs.j_p])
+    verdicts: list[Verdict] = []
+    alone: dict[str, list[int]] = {}
+    right = 0
     for group, members in table.groups.items():
         own = pairs.keep(np.isin(pairs.i_p, members))
         if len(own) < _LEAST:
+            which = [s for s in members if ready[s] and table.frames[s].energy is not None and table.n_atoms_s[s] > 1]
+            alone |= {group: which} if which else {}
             continue
-        found = (
-            _scaled(table, group, members, own) or _some(table, group, own) or _unrelated(table, group, members, own)
-        )
-        if found is not None:
-            yield found
-            continue
-        which, text = _single(table, own)
-        if which:
-            what = f"Energies of these frames and of similar ones in {group} contradict their forces: {text}"
-            fix = "compute them again (electronic steps not converged? labels of another structure?), or leave them out"
-            yield table.finding("forces-against-energy", "warning", which, what, fix)
+        found = _scaled(table, group, members, own)
+        verdicts += [found] if found is not None else []
+        if found is None or found.severity != "error":
+            right += 1
+            yield from _apart(table, group, members, own)
+    verdicts, alone = with_unclear(verdicts, alone, right)
+    if not right and any(verdict.cause.startswith(_ENERGIES) for verdict in verdicts):
+        table.suspect.update(range(len(table)))
+    yield from merged(table, verdicts)
+    yield from _not_compared(table, alone)
 
 
-def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Finding | None:
+def _not_compared(table: Table, alone: Mapping[str, list[int]]) -> Iterator[Finding]:
+    """Groups with forces and without frames that would test them."""
+    pushed = {g: which for g, which in alone.items() if any(_force(table, s) > _NO_FORCE for s in which)}
+    if pushed:
+        what = f"Energies and forces could not be compared, in {named_groups(list(pushed))}: no or too few frames with "
+        what += f"equal cells that differ by less than {NEAR:g} Å"
+        fix = "check units and sign of their labels by hand, or add frames of a run, a few steps apart"
+        yield table.finding("not-compared", "note", [s for which in pushed.values() for s in which], what, fix)
+
+
+def _force(table: Table, s: int) -> float:
+    return largest_force(table.frames[s]) or 0.0
+
+
+def _apart(table: Table, group: str, members: list[int], own: Pairs) -> Iterator[Finding]:
+    """Another factor in some frames, no relation at all, or single frames that are off."""
+    found = _some(table, group, own) or _unrelated(table, group, members, own)
+    if found is not None:
+        yield found
+        return
+    which, text = _single(table, own)
+    if which:
+        what = f"Energies of these frames and of similar ones in {group} contradict their forces: {text}"
+        fix = "compute them again (electronic steps not converged? labels of another structure?), or leave them out"
+        yield table.finding("forces-against-energy", "warning", which, what, fix)
+
+
+def _scaled(table: Table, group: str, members: list[int], own: Pairs) -> Verdict | None:
     """A common factor."""
     k = slope(own.work_p, own.energy_p)
     as_is, scaled = typical(own.energy_p - own.work_p), typical(own.energy_p - k * own.work_p)
-    if abs(k - 1.0) <= _OFF or scaled >= _FITS * min(as_is, typical(own.energy_p)):
+    if abs(k - 1.0) <= OFF or not k:
+        return _too_stiff(table, group, members, own) if k else None
+    fits = scaled < _FITS * min(as_is, typical(own.energy_p))
+    k_atom, better = _per_atom(table, own)
+    if not (fits or k_atom):
         return None
-    unit = named(1.0 / abs(k), FORCES)
-    rule, what, fix = (
-        "force-unit",
-        "Forces or energies have another unit",
-        f"check both: forces times {k:.4g} would agree",
+    rule, what, fix = cause(k, k_atom, _stiffness(table, own), fits and not better)
+    if what.startswith(_ENERGIES):
+        table.suspect.update(members)
+    which, numbers = _with_forces(table, members), _numbers(group, own, k)
+    return Verdict(rule, "error", group, which, what, numbers, fix, len(own), whole=what != UNNAMED)
+
+
+def _per_atom(table: Table, own: Pairs) -> tuple[float, bool]:
+    """ΔE times the number of atoms over the work of the forces, 0 if that is not near 1, and whether only that fits."""
+    energy_p = own.energy_p * table.n_atoms_s[own.i_p]
+    k = slope(own.work_p, energy_p)
+    left_p = energy_p - k * own.work_p
+    ratio = _missed(energy_p, own.work_p) / _missed(own.energy_p, own.work_p)
+    if abs(abs(k) - 1.0) > OFF or typical(left_p) > _FITS * typical(energy_p) or ratio > _EQUAL:
+        return 0.0, False
+    return k, ratio < _BETTER
+
+
+def _missed(energy_p: FloatArray, work_p: FloatArray) -> float:
+    """Share of ΔE that no factor explains, of all pairs together: cells of another size may be few."""
+    left = np.abs(energy_p - slope(work_p, energy_p) * work_p).sum()
+    return float(left / np.abs(energy_p).sum()) or 1e-12
+
+
+def _too_stiff(table: Table, group: str, members: list[int], own: Pairs) -> Verdict | None:
+    """Energies and forces that agree, and both are of a unit far smaller than eV."""
+    stiffness = _stiffness(table, own)
+    many = np.median(table.n_atoms_s[own.i_p]) >= _MOLECULE  # bonds of N2 and CO2 alone are stiffer than any solid
+    if stiffness < STIFF or not many:
+        return None
+    what = (
+        "Energies and forces agree with one another, and both are too large: they look like kcal/mol and kcal/mol/Å, "
     )
-    if abs(k + 1.0) < _OFF:
-        rule, what, fix = "force-sign", "Forces have the wrong sign, they are gradients", "multiply them by -1"
-    elif unit:
-        what, fix = f"Forces look like {unit}", f"multiply them by {np.sign(k) / FORCES[unit]:.6g}"
-    return table.finding(rule, "error", _with_forces(table, members), f"{what}: {_numbers(group, own, k)}", fix)
+    what += "or kJ/mol and kJ/mol/Å"
+    fix = f"multiply both by {KCAL:.6g} if they are in kcal/mol, by {KJ:.6g} if in kJ/mol"
+    numbers = f"force constants of atoms of {group} are about {stiffness:.3g} eV/Å², and 40 in diamond"
+    return Verdict("energy-unit", "warning", group, _with_forces(table, members), what, numbers, fix, len(own))
+
+
+def _stiffness(table: Table, own: Pairs) -> float:
+    """Typical force constant of an atom, eV/Å², by the forces as they are."""
+    return typical(2.0 * own.harmonic_p / (table.n_atoms_s[own.i_p] * own.shift_p**2))
 
 
 def _some(table: Table, group: str, own: Pairs) -> Finding | None:

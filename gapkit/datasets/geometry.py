@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import product
 from typing import Final
 
 import numpy as np
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import chemical_symbols
 
-from gapkit import Frame
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.robust import deviations
 from gapkit.datasets.table import Table
+from gapkit.datasets.units import BOHR
 from gapkit.typing import FloatArray
 
 SHORT: Final = 0.55
@@ -22,24 +21,44 @@ SOFT: Final = 10.0
 """Atoms as close as that repel each other with more than this, eV/Å."""
 DENSE: Final = 40.0
 """Volume per atom of a cell, Å³, below which it is no vacuum around a molecule."""
-_LOOK: Final = 3.0  # Å, farther pairs are never short
+_NM: Final = (0.055, 0.14)  # share of covalent radii of nearest atoms whose lengths are in nm and not in Å
+_WIDE: Final = 1.33
+"""Share of covalent radii above which nearest atoms typically are if lengths are in Bohr: 0.73 to 1.04 in all sets that
+were looked at, up to 1.25 in known solids (Pb: 1.20) and molecules (F2), and 1.39 or more in the same sets in Bohr …"""
+_WIDEST: Final = (1.1, 2.6)  # … and the least and largest share of any frame; beyond, its atoms are not bound
+_NOBLE: Final = (2, 10, 18, 36, 54, 86)
 _MOST: Final = 0.8  # share of periodic frames among which one that is not looks like a mistake
 _MANY: Final = 20  # frames of a set in which an element should be in more than …
 _RARE: Final = 2  # … so many
 _FACTOR: Final = 1.5  # of the volume per atom, against the median of its group
 
 
+def crushed_frames(table: Table) -> Iterator[Finding]:
+    """Frames in which most atoms lie inside one another, as all do where lengths are in nm."""
+    if not table.crushed:
+        return
+    share = float(np.median([table.bonds[s].share for s in table.crushed]))
+    s = min(table.crushed, key=lambda s: table.bonds[s].share)
+    bond, place = table.bonds[s], table.members[s].place
+    what = f"Most atoms lie inside one another: {_pair(table, s)} of {bond.distance:.3g} Å (in {place}), and nearest "
+    what += f"atoms typically at {share:.2g} of the covalent radii"
+    fix = "check units of lengths, cell and pbc, and atoms that are there twice"
+    if _NM[0] < share < _NM[1]:
+        what += ". Lengths look like nm"
+        fix = "multiply cell and positions by 10 if they are in nm; else check cell and pbc"
+    what += "; these frames were not compared with others"
+    yield table.finding("short-bond", "error", table.crushed, what, fix)
+
+
 def short_bonds(table: Table) -> Iterator[Finding]:
     """Atoms nearer than any bond: an error if the forces do not know of it, else perhaps meant."""
     wrong: dict[str, list[tuple[int, float, float]]] = defaultdict(list)
-    for s, frame in enumerate(table.frames):
-        share, distance, i, j = _shortest(frame)
-        if share < SHORT:
-            pair = "-".join(chemical_symbols[z] for z in sorted((frame.numbers_e[i], frame.numbers_e[j])))
-            force = np.inf
-            if frame.forces_ec is not None and (frame.force_mask_e is None or frame.force_mask_e[[i, j]].all()):
-                force = float(np.linalg.norm(frame.forces_ec[[i, j]], axis=1).max())
-            wrong[pair].append((s, distance, force))
+    for s, (frame, bond) in enumerate(zip(table.frames, table.bonds, strict=True)):
+        if bond.share < SHORT and s not in table.crushed:
+            ends, force = [bond.i, bond.j], np.inf
+            if frame.forces_ec is not None and (frame.force_mask_e is None or frame.force_mask_e[ends].all()):
+                force = float(np.linalg.norm(frame.forces_ec[ends], axis=1).max())
+            wrong[_pair(table, s)].append((s, bond.distance, force))
     for pair, found in wrong.items():
         for soft in (True, False):
             some = [entry for entry in found if (entry[2] < SOFT) == soft]
@@ -57,48 +76,24 @@ def short_bonds(table: Table) -> Iterator[Finding]:
             yield table.finding("short-bond", "error" if soft else "warning", [e[0] for e in some], what, fix)
 
 
-def _shortest(frame: Frame) -> tuple[float, float, int, int]:
-    """Distance of the nearest two atoms as a share of their covalent radii, in Å, and the atoms."""
-    from scipy.spatial import cKDTree
-
-    images_ic = _images(frame)
-    n_atoms = frame.n_atoms
-    if n_atoms * len(images_ic) < 2:
-        return np.inf, np.inf, 0, 0
-    centre_ec = _wrapped(frame)
-    points = (images_ic[:, None] + centre_ec).reshape(-1, 3)
-    inside = (points > centre_ec.min(axis=0) - _LOOK).all(axis=1) & (points < centre_ec.max(axis=0) + _LOOK).all(axis=1)
-    points, owner = points[inside], np.tile(np.arange(n_atoms), len(images_ic))[inside]
-    near = cKDTree(centre_ec).sparse_distance_matrix(cKDTree(points), _LOOK, output_type="ndarray")
-    near = near[near["v"] > 1e-9]  # not with itself
-    if not len(near):
-        return np.inf, np.inf, 0, 0
-    i, j = near["i"], owner[near["j"]]
-    share = near["v"] / (covalent_radii[frame.numbers_e[i]] + covalent_radii[frame.numbers_e[j]])
-    k = int(share.argmin())
-    return float(share[k]), float(near["v"][k]), int(i[k]), int(j[k])
+def lengths_in_bohr(table: Table) -> Iterator[Finding]:
+    """Files in which no atoms are as near as bonds are."""
+    for file, members in table.by(lambda member: member.place.file).items():
+        free = [s for s in members if not np.isin(table.frames[s].numbers_e, _NOBLE).any()]
+        bound = [s for s in free if table.bonds[s].share < _WIDEST[1]]
+        share_s = np.array([table.bonds[s].share for s in bound])
+        if len(bound) and share_s.min() > _WIDEST[0] and np.median(share_s) > _WIDE:
+            s = bound[int(share_s.argmin())]
+            what = f"No bonds in {file}: nearest atoms are typically at {np.median(share_s):.2f} of the sum of their "
+            what += f"covalent radii, the nearest ones {_pair(table, s)} of {table.bonds[s].distance:.2f} Å. Lengths "
+            what += "look like Bohr"
+            fix = f"multiply cell and positions by {BOHR:.6g} if they are in Bohr; keep them if nothing is bound"
+            yield table.finding("lengths-in-bohr", "warning", bound, what, fix)
 
 
-def _images(frame: Frame) -> FloatArray:
-    """Translations to the nearest periodic images, the identity among them, shape (I, 3)."""
-    from ase.geometry import minkowski_reduce
-
-    if not frame.pbc_c.any():
-        return np.zeros((1, 3))
-    cell, _ = minkowski_reduce(frame.cell_cc, pbc=frame.pbc_c)
-    shifts = product(*((-1, 0, 1) if periodic else (0,) for periodic in frame.pbc_c))
-    images: FloatArray = np.array(list(shifts), dtype=float) @ cell
-    return images
-
-
-def _wrapped(frame: Frame) -> FloatArray:
-    from ase.geometry import minkowski_reduce, wrap_positions
-
-    if not frame.pbc_c.any():
-        return frame.positions_ec
-    cell, _ = minkowski_reduce(frame.cell_cc, pbc=frame.pbc_c)
-    wrapped: FloatArray = wrap_positions(frame.positions_ec, cell, frame.pbc_c)
-    return wrapped
+def _pair(table: Table, s: int) -> str:
+    numbers_e, bond = table.frames[s].numbers_e, table.bonds[s]
+    return "-".join(chemical_symbols[z] for z in sorted((numbers_e[bond.i], numbers_e[bond.j])))
 
 
 def periodicity(table: Table) -> Iterator[Finding]:

@@ -13,13 +13,13 @@ from gapkit.datasets.factors import WRONG_SIGN, mixed_factors
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.pairs import UNSTRAINED, Pairs
 from gapkit.datasets.robust import slope, typical
+from gapkit.datasets.sizes import by_size
 from gapkit.datasets.table import Table
 from gapkit.datasets.units import STRESSES, named
+from gapkit.datasets.verdicts import Verdict, merged, with_unclear
 from gapkit.typing import FloatArray, IntArray
 from gapkit.units import GPA
 
-HUGE: Final = 8.0
-"""Typical largest stress component times the volume per atom, eV, that no solid near its ground state has."""
 _LEAST: Final = 6  # pairs from which something is concluded
 _CALM: Final = 0.3  # share of ΔE that displacements may cost beside the strain
 _OFF: Final = 0.12  # of the slope of ΔE against the work of the stress
@@ -67,17 +67,22 @@ def stresses(table: Table) -> Iterator[Finding]:
         return
     pairs = table.pairs
     pairs = pairs.keep((pairs.stretch_p >= UNSTRAINED) & with_stress[pairs.i_p] & with_stress[pairs.j_p])
-    unclear: list[int] = []
+    unclear: dict[str, list[int]] = {}
+    verdicts: list[Verdict] = []
+    right = 0
     for group, members in table.groups.items():
         which = [s for s in members if with_stress[s]]
         own = _strained(table, pairs.keep(np.isin(pairs.i_p, members)))
         if len(own) < _LEAST:
             own = _by_volume(table, which)
-        verdict = list(_judge(table, group, which, own)) if len(own) >= _LEAST else [None]
-        yield from (found for found in verdict if found is not None)
-        if verdict == [None]:
-            unclear += which
-    yield from _by_size(table, unclear)
+        found = list(_judge(group, which, own)) if len(own) >= _LEAST else [None]
+        verdicts += [verdict for verdict in found if verdict is not None]
+        right += not found
+        if which and found == [None]:
+            unclear[group] = which
+    verdicts, unclear = with_unclear(verdicts, unclear, right)
+    yield from merged(table, verdicts)
+    yield from by_size(table, unclear)
 
 
 def _strained(table: Table, pairs: Pairs) -> _Strained:
@@ -116,74 +121,88 @@ def _by_volume(table: Table, which: list[int]) -> _Strained:
     return _Strained(np.array(ends).T, rest, np.zeros_like(rest), stress_2pv, volume_2p, strain_pv)
 
 
-def _judge(table: Table, group: str, which: list[int], own: _Strained) -> Iterator[Finding | None]:
-    """Findings about a group; None if the pairs decide nothing, nothing at all if its stresses are right."""
+def _judge(group: str, which: list[int], own: _Strained) -> Iterator[Verdict | None]:
+    """Verdicts about a group; None if the pairs decide nothing, nothing at all if its stresses are right."""
     size, work = typical(own.rest_p), own.work()
     k = slope(work, own.rest_p)
     as_is, scaled = typical(own.rest_p - work), typical(own.rest_p - k * work)
-    numbers = f"in {len(own)} strained pairs of {group} ΔE is {k:.3g} times the work of the stress"
     if abs(k - 1.0) > _OFF and scaled < _FITS * min(as_is, size):
-        found = _scaled(table, which, k, numbers, own, scaled)
+        found = _scaled(group, which, k, own, scaled)
         if found is not None:
             yield found
             return
-    some = _some(table, group, own)
+    some = _some(group, own) or _disordered(group, which, own)
     if some is not None:
         yield some
         return
-    wrong = _shear_order(own)
-    if wrong is not None:
-        order, before, after = wrong
-        names = " ".join(_ORDER[c] for c in order)
-        what = (
-            f"Shear components are out of order, the label reads {names}: so ΔE of strained pairs of {group} is missed "
-        )
-        what += f"by {after:.3g} eV, as it is by {before:.3g} eV (median where shear matters)"
-        fix = "store the tensor, or the order xx yy zz yz xz xy; VASP writes xx yy zz xy yz zx"
-        yield table.finding("stress-order", "error", which, what, fix)
-        return
-    offset = _offset(table, group, which, own)
+    offset = _offset(group, which, own)
     if offset is not None:
         yield offset
     elif as_is > _FITS * size:
         yield None
 
 
-def _scaled(table: Table, which: list[int], k: float, numbers: str, own: _Strained, scaled: float) -> Finding | None:
+def _scaled(group: str, which: list[int], k: float, own: _Strained, scaled: float) -> Verdict | None:
     """Another sign, a virial, another unit; None for a factor that is none of them, if it does not fit well."""
-    virial = own.work(virial=True)
-    k_virial = slope(virial, own.rest_p)
-    if abs(abs(k_virial) - 1.0) < _OFF and typical(own.rest_p - k_virial * virial) < 1.3 * scaled:
-        volume = float(np.median(own.volume_2p))
-        sign, fix = (", with the sign of ASE", "divide it by the volume of the cell")
-        if k_virial < 0.0:
-            sign, fix = "", "store it as 'virial' (-V · stress, eV)"
-        what = f"This stress is the virial of the cell (V about {volume:.0f} Å³){sign}: {numbers}"
-        return table.finding("stress-is-virial", "error", which, what, fix)
-    if abs(k + 1.0) < _OFF:
-        what, fix = "Stress has the wrong sign, it is a pressure", "multiply it by -1: tension is positive"
-        return table.finding("stress-sign", "error", which, f"{what}: {numbers}", fix)
+    numbers = f"in {len(own)} strained pairs of {group} ΔE is {k:.3g} times the work of the stress"
     unit = named(abs(1.0 / k), STRESSES) if k else None
+    if (negative := _is_virial(own, scaled, unit)) is not None:
+        volume = float(np.median(own.volume_2p))
+        cause, fix = (
+            "This stress is the virial of the cell, with the sign of ASE",
+            "divide it by the volume of the cell",
+        )
+        if negative:
+            cause, fix = "This stress is the virial of the cell", "store it as 'virial' (-V · stress, eV)"
+        numbers += f" (V about {volume:.0f} Å³)"
+        return Verdict("stress-is-virial", "error", group, which, cause, numbers, fix, len(own), True)
+    if abs(k + 1.0) < _OFF:
+        cause, fix = "Stress has the wrong sign, it is a pressure", "multiply it by -1: tension is positive"
+        return Verdict("stress-sign", "error", group, which, cause, numbers, fix, len(own), True)
     sign = " and the sign of a pressure" if k < 0.0 else ""
     if unit is None and scaled > _TIGHT * typical(own.rest_p):
         return None  # an offset, or strains too large for the rule, make a slope too
-    what, fix = f"Stress has another unit{sign}", f"check unit and sign: {k:.4g} times it would agree, in eV/Å³"
+    cause, fix = f"Stress has another unit{sign}", f"check unit and sign: {k:.4g} times it would agree, in eV/Å³"
     if unit:
-        what, fix = f"Stress looks like {unit}{sign}", f"multiply it by {np.sign(k) / STRESSES[unit]:.6g}"
-    return table.finding("stress-unit", "error", which, f"{what}: {numbers}", fix)
+        cause, fix = f"Stress looks like {unit}{sign}", f"multiply it by {np.sign(k) / STRESSES[unit]:.6g}"
+    return Verdict("stress-unit", "error", group, which, cause, numbers, fix, len(own), unit is not None)
 
 
-def _some(table: Table, group: str, own: _Strained) -> Finding | None:
+def _is_virial(own: _Strained, scaled: float, unit: str | None) -> bool | None:
+    """Whether the virial has the opposite sign of a stress times V; None if it is no virial."""
+    virial = own.work(virial=True)
+    k = slope(virial, own.rest_p)
+    left = typical(own.rest_p - k * virial)
+    fits = left < 1.3 * scaled or (unit is None and left < _TIGHT * typical(own.rest_p))
+    return k < 0.0 if abs(abs(k) - 1.0) < _OFF and fits else None
+
+
+def _some(group: str, own: _Strained) -> Verdict | None:
     """Another sign or unit in some frames."""
     mixed = mixed_factors(own.ends_2p, own.rest_p, own.halves(), STRESSES)
     if mixed is None:
         return None
     sign = mixed.name == WRONG_SIGN
-    what = "Stress has the wrong sign, it is a pressure," if sign else f"Stress looks like {mixed.name}"
-    what += f" in these frames, and not in others of {group}: so read, ΔE of strained pairs is missed by "
-    what += f"{mixed.after:.2g} eV instead of {mixed.before:.2g} eV; frames without similar ones are not judged"
+    cause = "Stress has the wrong sign, it is a pressure," if sign else f"Stress looks like {mixed.name}"
+    cause += " in these frames, and not in others of their config_type"
+    numbers = f"so read, ΔE of strained pairs of {group} is missed by {mixed.after:.2g} eV instead of "
+    numbers += f"{mixed.before:.2g} eV; frames without similar ones are not judged"
     fix = f"multiply it by {mixed.factor:.6g}, and look how other frames were converted"
-    return table.finding("stress-sign" if sign else "stress-unit", "error", mixed.which, what, fix)
+    return Verdict("stress-sign" if sign else "stress-unit", "error", group, mixed.which, cause, numbers, fix, len(own))
+
+
+def _disordered(group: str, which: list[int], own: _Strained) -> Verdict | None:
+    """Shear components that are out of order."""
+    wrong = _shear_order(own)
+    if wrong is None:
+        return None
+    order, before, after = wrong
+    names = " ".join(_ORDER[c] for c in order)
+    cause = f"Shear components are out of order, the label reads {names}"
+    numbers = f"so ΔE of strained pairs of {group} is missed by {after:.3g} eV, as it is by {before:.3g} eV (median "
+    numbers += "where shear matters)"
+    fix = "store the tensor, or the order xx yy zz yz xz xy; VASP writes xx yy zz xy yz zx"
+    return Verdict("stress-order", "error", group, which, cause, numbers, fix, len(own))
 
 
 def _shear_order(own: _Strained) -> tuple[tuple[int, ...], float, float] | None:
@@ -206,7 +225,7 @@ def _shear_order(own: _Strained) -> tuple[tuple[int, ...], float, float] | None:
     return None if best is None else best[1:]
 
 
-def _offset(table: Table, group: str, which: list[int], own: _Strained) -> Finding | None:
+def _offset(group: str, which: list[int], own: _Strained) -> Verdict | None:
     """A constant pressure between the stress and the derivative of the energy.
 
     What the trapezoidal rule leaves is taken off: ΔV² P''/12 with P'' = B (B' + 1)/V², and of displacements that grow
@@ -229,19 +248,6 @@ def _offset(table: Table, group: str, which: list[int], own: _Strained) -> Findi
     what += f"{large.sum()} pairs of {group} that differ in volume"
     if abs(offset) > _PULAY * GPA:
         fix = "check that energies, forces and stresses belong to the same frames; one of the three is wrong"
-        return table.finding("stress-against-energy", "warning", which, what, fix)
+        return Verdict("stress-against-energy", "warning", group, which, what, "", fix, doubtful=True)
     fix = "an incomplete basis set does that (Pulay stress): raise its cutoff, or leave these stresses out"
-    return table.finding("stress-offset", "warning", which, what, fix)
-
-
-def _by_size(table: Table, which: list[int]) -> Iterator[Finding]:
-    """Stresses too large to be in eV/Å³, where energies do not tell."""
-    frames = {s: table.frames[s] for s in which}
-    largest_s = {s: float(np.abs(f.stress_v).max()) for s, f in frames.items() if f.stress_v is not None}
-    for group, members in table.groups.items():
-        own = [s for s in members if s in largest_s]
-        if own and float(np.median([largest_s[s] * frames[s].volume / frames[s].n_atoms for s in own])) > HUGE:
-            largest = float(np.median([largest_s[s] for s in own]))
-            what = f"Stresses of {group} are of the order of {largest:.3g} eV/Å³ = {largest / GPA:.3g} GPa"
-            fix = f"if they are in GPa multiply them by {GPA:.6g}, in kbar by {0.1 * GPA:.6g}; if virials, divide by -V"
-            yield table.finding("stress-unit", "error", own, what, fix)
+    return Verdict("stress-offset", "warning", group, which, what, "", fix)

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import Frame, Keys
+from gapkit.datasets.bonds import Bond, crushed, shortest
 from gapkit.datasets.finding import Finding, Place, Severity
 from gapkit.datasets.fingerprints import Fingerprints
 from gapkit.datasets.pairs import Pairs, similar_pairs
@@ -71,6 +72,16 @@ class Table:
         return np.array([frame.n_atoms for frame in self.frames], dtype=np.int64)
 
     @cached_property
+    def bonds(self) -> list[Bond]:
+        """The nearest two atoms of every structure."""
+        return [shortest(frame) for frame in self.frames]
+
+    @cached_property
+    def crushed(self) -> set[int]:
+        """Structures far too dense for any comparison of environments, which would take hours."""
+        return {s for s, (frame, bond) in enumerate(zip(self.frames, self.bonds, strict=True)) if crushed(frame, bond)}
+
+    @cached_property
     def fingerprints(self) -> Fingerprints:
         """Averages of SOAP vectors."""
         return Fingerprints(self.frames)
@@ -86,6 +97,15 @@ class Table:
         for index, member in enumerate(self.members):
             found[key(member)].append(index)
         return dict(sorted(found.items()))
+
+    def comparable(self) -> Table:
+        """The table without crushed structures."""
+        if not self.crushed:
+            return self
+        kept = [s for s in range(len(self)) if s not in self.crushed]
+        table = Table([self.members[s] for s in kept], self.keys)
+        table.suspect = {k for k, s in enumerate(kept) if s in self.suspect}
+        return table
 
     def finding(self, rule: str, severity: Severity, which: Iterable[int], what: str, fix: str) -> Finding:
         """A finding about the members `which`."""

@@ -41,10 +41,11 @@ STRESSES: Final = {
 }
 """What 1 eV/Å³ reads in other units."""
 
-_CLOSE: Final = 0.15
+CLOSE: Final = 0.15
+"""Share by which a factor may be off that of a unit."""
 
 
 def named(factor: float, names: dict[str, float]) -> str | None:
     """The unit in which a label is `factor` times what it should be; None if no unit is that near."""
     near = min(names, key=lambda name: abs(factor / names[name] - 1.0))
-    return near if abs(factor / names[near] - 1.0) < _CLOSE else None
+    return near if abs(factor / names[near] - 1.0) < CLOSE else None

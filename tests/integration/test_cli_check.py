@@ -41,13 +41,14 @@ def test_real_silicon_has_findings_and_no_errors(capsys: pytest.CaptureFixture[s
     assert [finding["rule"] for finding in document["findings"]] == [
         "shared-with-test",
         "isolated-atom",
+        "not-compared",
         "flagged-frames",
         "missing-stress",
         "copies",
         "near-copies",
         "copies",
     ]
-    assert document["counts"] == {"error": 0, "warning": 1, "note": 6}
+    assert document["counts"] == {"error": 0, "warning": 1, "note": 7}
     assert document["findings"][0]["frames"] == {str(folder / "test.xyz"): [22, 23, 24]}
     assert document["summary"]["groups"]["Elastic"]["frames"] == 61
 
@@ -56,7 +57,9 @@ def test_real_molybdenum_has_notes_alone() -> None:
     """Stresses off by 20 kbar, as data/MANIFEST.toml says, are of groups of one volume: nothing there shows it."""
     folder = DATA / "molybdenum"
     report = check_files([folder / "train.xyz"], [folder / "test.xyz"])
-    assert [(f.rule, f.severity) for f in report.findings] == [("isolated-atom", "note"), ("near-copies", "note")]
+    assert not report.errors + report.warnings
+    assert [f.rule for f in report.notes] == ["isolated-atom", "not-compared", "near-copies"]
+    assert "in Elastic, Surface:" in report.by_rule("not-compared")[0].what
     assert len(report.by_rule("near-copies")[0].frames) == 16
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import covalent_radii
+from ase.units import Bohr
 
 from gapkit import to_frames
 from gapkit.datasets import check_frames, copies
+from gapkit.datasets.bonds import shortest
 from gapkit.datasets.fingerprints import Fingerprints
 from gapkit.datasets.robust import deviations, slope
 from tests.conftest import Silicon
@@ -174,3 +178,74 @@ def test_an_element_of_two_frames() -> None:
     found = only(check_frames(structures), "rare-element", "warning")
     assert found.frames == (4, 7)
     assert "Ni is in 2 of 24 frames only" in found.what
+
+
+def stretched(atoms: Atoms, factor: float) -> Atoms:
+    """All lengths times a factor, labels as they were."""
+    large = atoms.copy()
+    large.positions *= factor
+    large.cell = factor * atoms.cell
+    large.calc = SinglePointCalculator(large, **atoms.calc.results)
+    return large
+
+
+def test_lengths_in_nm_are_named_and_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    known = Fingerprints._vectors
+    monkeypatch.setattr(Fingerprints, "_vectors", lambda self, k: seen.append(k) or known(self, k))
+    found = only(check_frames([stretched(atoms, 0.1) for atoms in CELLS]), "short-bond")
+    assert found.frames == tuple(range(8))
+    assert "Lengths look like nm" in found.what
+    assert "by 10" in found.fix
+    assert not seen
+    report = check_frames([stretched(CELLS[0], 0.1), *CELLS[1:], CELLS[7]])
+    assert only(report, "short-bond").frames == (0,)
+    assert report.by_rule("copies")[0].frames == (7, 8)  # the others are compared, under their own numbers
+
+
+def test_two_atoms_that_are_meant_to_be_near_are_not_crushed() -> None:
+    """A scan of a dimer in a box, as repulsion is fitted to: a warning, and no word of nm."""
+    dimers = []
+    for distance in (0.3, 0.5, 0.8):
+        atoms = Atoms("Cu2", [[0, 0, 0], [distance, 0, 0]], cell=[9.0] * 3, pbc=True)
+        atoms.calc = SinglePointCalculator(atoms, energy=30.0 / distance, forces=[[-90.0, 0, 0], [90.0, 0, 0]])
+        dimers.append(atoms)
+    found = only(check_frames(dimers), "short-bond", "warning")
+    assert found.frames == (0, 1, 2)
+    assert "nm" not in found.what
+
+
+@pytest.mark.parametrize("name", ["H2O", "C6H6"])
+def test_nearest_atoms_against_all_distances(name: str) -> None:
+    """The tree looks no farther than it must, and finds what a table of all distances has."""
+    rng = np.random.default_rng(3)
+    atoms = molecule(name, cell=[[6.0, 0, 0], [2.0, 7.0, 0], [-3.0, 1.0, 8.0]], pbc=(True, True, False))
+    for _ in range(10):
+        atoms.positions = rng.uniform(-9.0, 9.0, atoms.positions.shape)
+        d_ee = atoms.get_all_distances(mic=True) / (radii := covalent_radii[atoms.numbers])
+        share_ee = d_ee * radii / np.add.outer(radii, radii)
+        np.fill_diagonal(share_ee, 6.0 / (2.0 * radii))  # its own image along the shortest vector
+        (frame,) = to_frames([atoms], labels=False)
+        assert shortest(frame).share == pytest.approx(share_ee.min())
+
+
+def test_lengths_in_bohr_by_file() -> None:
+    structures = [*CELLS, labelled(molecule("CH4"), "molecule"), labelled(Atoms("Cu"), "isolated_atom")]
+    report = check_frames([stretched(atoms, 1.0 / Bohr) for atoms in structures], CELLS[:2])
+    found = only(report, "lengths-in-bohr", "warning")
+    assert found.frames == tuple(range(9))
+    assert found.where == "train, frames 0-8 (9 in all)"
+    assert "look like Bohr" in found.what
+    assert found.fix.startswith("multiply cell and positions by 0.529177")
+
+
+def test_loose_solids_and_gases_are_not_in_bohr() -> None:
+    """Pb has the widest bonds of the elements (1.20), F2 of molecules (1.25); noble gases and far atoms have none."""
+    assert not check_frames([Atoms("F2", [[0, 0, 0], [x, 0, 0]]) for x in (1.41, 1.42, 1.43)]).by_rule(
+        "lengths-in-bohr"
+    )
+    for name, structure, a in (("Pb", "fcc", 4.95), ("LiH", "rocksalt", 4.08), ("Ar", "fcc", 5.4)):
+        report = check_frames([bulk(name, structure, a=a * (1.0 + 0.01 * k)) for k in range(-3, 4)])
+        assert not report.by_rule("lengths-in-bohr"), name
+    assert check_frames([bulk("Al", a=4.05 / Bohr)]).by_rule("lengths-in-bohr")
+    assert not check_frames([Atoms("Cu2", [[0, 0, 0], [9.0, 0, 0]])]).by_rule("lengths-in-bohr")
