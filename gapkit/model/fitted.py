@@ -42,12 +42,10 @@ _F = TypeVar("_F", bound="Fitted")
 
 def _warn_of_raw(state: ModelState, wants: Iterable[Collection[str]]) -> None:
     """Say that σ of the stress is the model's own where that of other labels is calibrated."""
-    if state.calibration is not None and "stress" not in state.calibration.scales:
-        if any("stress_std" in want for want in wants):
-            what = (
-                "stress_std is not calibrated, as other σ of this model are, since no stress was there to compare with"
-            )
-            warn(f"{what}: it may be too small. Fix: calibrate with frames that have stresses.")
+    raw = state.calibration is not None and "stress" not in state.calibration.scales
+    if raw and any("stress_std" in want for want in wants):
+        what = "stress_std is not calibrated, as other σ of this model are: there was no stress to compare with"
+        warn(f"{what}, and it may be too small. Fix: calibrate with frames that have stresses.")
 
 
 class Fitted(Parametric):
