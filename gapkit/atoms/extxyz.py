@@ -57,6 +57,11 @@ def pieces_of(path: Path) -> Iterator[Piece]:
             line += len(lines)
 
 
+def blank_between(path: Path) -> int:
+    """Line of a blank one before more text, where ASE stops as if the file ended there; 0 without one."""
+    return next((piece.line for piece in pieces_of(path) if not piece.text.strip()), 0)
+
+
 def readable(path: Path) -> tuple[int, int]:
     """Number of frames that can be read, and the line where the next one begins, 0 without one."""
     count = 0

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from ase import Atoms
 
-from gapkit.atoms.extxyz import readable
+from gapkit.atoms.extxyz import blank_between, readable
 from gapkit.errors import DataError
 
+_XYZ: Final = (".xyz", ".extxyz")
 _PACKED: Final = (".gz", ".bz2", ".xz")
 
 
@@ -20,7 +21,8 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
     Raises
     ------
     DataError
-        The file is missing, empty or cannot be read (says after how many good frames), or `index` selects nothing.
+        The file is missing, empty or cannot be read (says after how many good frames), has a blank line between
+        frames, or `index` selects nothing.
     """
     from ase.io import iread
 
@@ -37,6 +39,9 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
             structures.append(atoms)  # one by one, to know where reading stopped
     except Exception as error:  # ASE's readers raise whatever comes their way
         raise _unreadable(file, len(structures) if index == ":" else None, error) from error
+    if file.suffix.lower() in _XYZ and (line := blank_between(file)):
+        what = "A blank line stands between frames, at which reading stops: all that follows would be lost"
+        raise DataError(what, where=f"{file}, line {line}", fix="delete the blank lines between frames")
     if not structures and (index == ":" or not file.read_bytes().strip()):
         raise _no_frame(file)
     if not structures:

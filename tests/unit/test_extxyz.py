@@ -57,6 +57,19 @@ def test_the_true_number_of_readable_frames(file: Path, index: object, rest: str
         read_frames(file, index)
 
 
+@pytest.mark.parametrize("index", [":", -1])
+def test_a_blank_line_between_frames_loses_none_in_silence(file: Path, index: object) -> None:
+    """ASE stops there as if the file ended."""
+    file.write_text(2 * FRAME + "\n \n" + FRAME)
+    with pytest.raises(DataError, match=r"all that follows would be lost \(.*t\.xyz, line 9\)"):
+        read_frames(file, index)
+    file.write_text("\n" + FRAME)
+    with pytest.raises(DataError, match=r"would be lost \(.*t\.xyz, line 1\)"):
+        read_frames(file, index)
+    file.write_text("1\n\nH 0 0 0\n" * 3 + "\n\n")  # comments may be blank, and so may the end
+    assert len(read_frames(file)) == 3
+
+
 def test_files_without_frames_and_with_other_names(file: Path) -> None:
     for index in (":", -1):
         file.write_text(" \n\n")
