@@ -92,8 +92,11 @@ def _scales(per_atom_s: FloatArray, n_atoms_s: FloatArray) -> tuple[float, list[
 
 
 def _same_for_all_sizes(energy_s: FloatArray, n_atoms_s: FloatArray) -> bool:
-    """Whether energies do not grow with the number of atoms, which they are then for one of."""
-    usual = abs(float(np.median(energy_s)))
+    """Whether energies do not grow with the number of atoms, which they are then for one of.
+
+    Positive ones are relative to something: the energy of a vacancy against the crystal does not grow either.
+    """
+    usual = -float(np.median(energy_s))
     return bool(usual > _PHYSICAL and np.ptp(energy_s) < _LIKE * usual and n_atoms_s.max() >= 2 * n_atoms_s.min())
 
 

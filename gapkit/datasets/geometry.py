@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from ase.data import chemical_symbols
 
+from gapkit.datasets.energies import is_alone
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.robust import deviations
 from gapkit.datasets.table import Table
@@ -80,7 +81,7 @@ def lengths_in_bohr(table: Table) -> Iterator[Finding]:
     """Files in which no atoms are as near as bonds are."""
     for file, members in table.by(lambda member: member.place.file).items():
         free = [s for s in members if not np.isin(table.frames[s].numbers_e, _NOBLE).any()]
-        bound = [s for s in free if table.bonds[s].share < _WIDEST[1]]
+        bound = [s for s in free if table.bonds[s].share < _WIDEST[1] and not is_alone(table.frames[s])]
         share_s = np.array([table.bonds[s].share for s in bound])
         if len(bound) and share_s.min() > _WIDEST[0] and np.median(share_s) > _WIDE:
             s = bound[int(share_s.argmin())]

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from gapkit import GAP, GapkitWarning, Noise, PairTerm, SoapTerm
+from gapkit import GAP, Frame, GapkitWarning, Noise, PairTerm, SoapTerm
 from gapkit.datasets.energies import is_alone
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.table import Table
@@ -30,6 +30,7 @@ _NOISE: Final = Noise(energy=0.6, forces=0.05, stress=None)
 _MIXED: Final = 2  # densities of three elements or more
 _ATOMS, _MOST_ATOMS = 6000, 20000  # that are fitted; above the latter a check would take too long
 _LEAST, _MOST = 3, 60  # structures of a config_type
+_FEW, _LOOSE = 5, 60.0  # atoms, and Å³ per atom beyond which they are no crystal
 _STEP: Final = 0.04  # eV/atom that is worth a word
 _CERTAIN: Final = 7.0  # σ of a mean energy; up to 4.6 occurs in sound sets
 _ALIKE: Final = 2.5  # spreads of the differences within the config_type
@@ -73,11 +74,18 @@ def _comparable(table: Table) -> dict[str, list[int]]:
             if s not in table.suspect
             and frames[s].energy is not None
             and frames[s].forces_ec is not None
-            and not is_alone(frames[s])
+            and not _is_apart(frames[s])
         ]
         for name, which in table.groups.items()
     }
     return {name: which for name, which in found.items() if len(which) >= _LEAST}
+
+
+def _is_apart(frame: Frame) -> bool:
+    """Whether it is an atom or a few, to which no path of structures leads over which forces could be summed."""
+    return is_alone(frame) or (
+        frame.n_atoms < _FEW and not (frame.pbc_c.all() and frame.volume < _LOOSE * frame.n_atoms)
+    )
 
 
 def _some(which: list[int], n_groups: int, table: Table) -> list[int]:

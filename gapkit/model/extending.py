@@ -51,8 +51,7 @@ def extended(
     for frame in data:
         if frame.hash in known_hashes and not is_isolated(frame):
             raise DataError("The frame is in the fit already", where=frame.where, fix="give only new frames")
-    unused = _by_number(state.training.get("unused_e0"))
-    state, known = _with_elements(state, data, {**unused, **_by_number(e0)})
+    state, known = _with_elements(state, data, {**_unused(state, data), **_by_number(e0)})
     terms, settings = _grown(state, data, n_sparse, random, n_jobs, ceiling)
     new = [t.new for t in terms]
     before: Sequence[CompressedRows] = ()
@@ -265,6 +264,13 @@ def _with_reference(
     guessed = sorted((set(state.guessed) - set(known)) | fitted)
     moved = {z: e + shift.get(z, 0.0) for z, e in state.e0.items()}
     return replace(state, e0=moved, training={**state.training, "guessed": guessed})
+
+
+def _unused(state: ModelState, data: Sequence[Frame]) -> dict[int, float]:
+    """Energies that an earlier fit was given for elements that are new, and alone in none of the frames."""
+    alone = {int(f.numbers_e[0]) for f in data if f.energy is not None and is_isolated(f)}
+    given = _by_number(state.training.get("unused_e0"))
+    return {z: energy for z, energy in given.items() if z not in state.e0 and z not in alone}
 
 
 def _by_number(e0: Mapping[str | int, float] | None) -> dict[int, float]:

@@ -24,6 +24,7 @@ from gapkit.model.terms import Term, isolated_frame, species_of
 from gapkit.numerics.farthest import TOLERANCE, farthest_point
 from gapkit.typing import FloatArray, IntArray
 
+_ROWS = 1000  # of a table of distances
 _CANDIDATES = 3  # times as many environments as are wanted, of which those stay that are farthest from all old points
 
 
@@ -219,9 +220,13 @@ def _reach(x_md: FloatArray) -> float:
     if len(x_md) < 2:
         return 0.0
     square_m = np.einsum("md,md->m", x_md, x_md)
-    square_mm = square_m[:, None] + square_m - 2.0 * x_md @ x_md.T
-    np.fill_diagonal(square_mm, np.inf)
-    return float(np.sqrt(max(square_mm.min(), 0.0)))
+    least = np.inf
+    for low in range(1, len(x_md), _ROWS):
+        rows = slice(low, low + _ROWS)
+        square_mm = square_m[rows, None] + square_m - 2.0 * x_md[rows] @ x_md.T
+        square_mm[np.arange(len(x_md)) >= np.arange(len(x_md))[rows, None]] = np.inf
+        least = min(least, float(square_mm.min()))
+    return float(np.sqrt(max(least, 0.0)))
 
 
 def _origins(old: Origins | None, fresh: Origins | None, rows: IntArray, first_frame: int) -> Origins:

@@ -74,3 +74,10 @@ def test_a_step_that_like_structures_show_is_told_once() -> None:
                 atoms, energy=results["energy"] + 0.2 * len(atoms), forces=results["forces"]
             )
     assert len(check_frames(structures).by_rule("two-methods")) == 1
+
+
+def test_dimers_beside_crystals_have_no_zero_that_forces_could_tell() -> None:
+    structures = [a for a in copper(0.0) if a.info["config_type"] == "bulk"]
+    for k in range(8):
+        structures.append(labelled(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2 + 0.1 * k]]), "dimer", k, 0.0))
+    assert not check_frames(structures).by_rule("two-methods")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, GPa, Hartree, kcal, mol
 
 from gapkit.datasets import check_frames
@@ -191,3 +192,21 @@ def test_one_cause_of_forces_of_several_config_types() -> None:
     found = only(check_frames(changed(structures, times("forces", -1.0))), "force-sign")
     assert found.frames == tuple(range(36))
     assert found.what.startswith("Forces have the wrong sign, they are gradients, in bulk, larger: in ")
+
+
+def test_large_atoms_alone_in_a_box_are_not_lengths_in_bohr() -> None:
+    alone = Atoms("K", cell=[10.0] * 3, pbc=True)
+    alone.calc = SinglePointCalculator(alone, energy=-1.0)
+    assert not check_frames([alone]).by_rule("lengths-in-bohr")
+
+
+def test_energies_of_vacancies_against_the_crystal_are_not_per_atom() -> None:
+    """They do not grow with the cell either."""
+    structures = []
+    for k in range(12):
+        atoms = bulk("Cu", cubic=True) * (2 + k % 2, 2, 2)
+        del atoms[0]
+        atoms.rattle(0.01, seed=k)
+        atoms.calc = SinglePointCalculator(atoms, energy=1.26 + 0.002 * k)
+        structures.append(atoms)
+    assert not check_frames(structures).by_rule("energy-per-atom")

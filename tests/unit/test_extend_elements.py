@@ -146,7 +146,10 @@ def test_e0_that_the_fit_had_no_use_for_serves_a_new_element(tmp_path: Path) -> 
     fit.save(tmp_path / "si.gap")
     assert copy(fit).extend(carbon()[1:]).e0_ == {6: -1.25, 14: -2.5}
     assert load(tmp_path / "si.gap").extend(carbon()[1:]).e0_ == {6: -1.25, 14: -2.5}
-    assert copy(fit).extend(carbon()[1:], e0={"C": -1.5}).e0_[6] == -1.5
+    other = copy(fit).extend(carbon()[1:3], e0={"C": -1.5})
+    assert other.e0_[6] == -1.5
+    assert other.extend(carbon()[3:]).e0_[6] == -1.5
+    assert copy(fit).extend(carbon()).e0_[6] == E0["C"]  # the atom itself is there
     with pytest.warns(GapkitWarning, match="e0 of C comes from least squares"):
         copy(fit).fine_tune(old_frames(), e0={"Si": -2.0}).extend(carbon()[1:])
 
