@@ -39,8 +39,10 @@ def pieces_of(path: Path) -> Iterator[Piece]:
     """The frames of a file one after the other; the first one that is not whole ends it, blank lines at the end count
     for nothing.
     """
+    from ase.io.formats import open_with_compression  # slow to load, like all readers and writers
+
     line = 1
-    with path.open("rb") as stream:
+    with open_with_compression(str(path), "rb") as stream:
         while head := stream.readline():
             if not head.strip() and not stream.read().strip():
                 return
@@ -64,11 +66,12 @@ def blank_between(path: Path) -> int:
 
 def readable(path: Path) -> tuple[int, int]:
     """Number of frames that can be read, and the line where the next one begins, 0 without one."""
-    count = 0
-    for piece in pieces_of(path):
-        try:
+    count = line = 0
+    try:
+        for piece in pieces_of(path):
+            line = piece.line
             piece.read()
-        except Exception:  # ASE's readers raise whatever comes their way
-            return count, piece.line
-        count += 1
+            count, line = count + 1, line + piece.text.count(b"\n")
+    except Exception:  # ASE's readers, and a file that was compressed and cut, raise whatever comes their way
+        return count, line
     return count, 0

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ase import Atoms
 
 from gapkit.atoms.extxyz import blank_between, readable
 from gapkit.errors import DataError
-
-_XYZ: Final = (".xyz", ".extxyz")
-_PACKED: Final = (".gz", ".bz2", ".xz")
 
 
 def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
@@ -39,7 +36,7 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
             structures.append(atoms)  # one by one, to know where reading stopped
     except Exception as error:  # ASE's readers raise whatever comes their way
         raise _unreadable(file, len(structures) if index == ":" else None, error) from error
-    if file.suffix.lower() in _XYZ and (line := blank_between(file)):
+    if _format(file) == "extxyz" and (line := blank_between(file)):
         what = "A blank line stands between frames, at which reading stops: all that follows would be lost"
         raise DataError(what, where=f"{file}, line {line}", fix="delete the blank lines between frames")
     if not structures and (index == ":" or not file.read_bytes().strip()):
@@ -51,18 +48,21 @@ def read_frames(path: str | os.PathLike[str], index: Any = ":") -> list[Atoms]:
 
 def _unreadable(file: Path, count: int | None, error: Exception) -> DataError:
     """The error for a file of which ASE read `count` frames, None where it was not asked for all."""
+    from ase.io.formats import get_compression
+
     if isinstance(error, PermissionError):
         return DataError("The file may not be read", where=str(file), fix="give one that you may read")
     form, line = _format(file), 0
-    packed = file.suffix.lower() in _PACKED
-    found, broken = (0, 0) if packed else readable(file)
-    if form == "extxyz" and not packed:
+    found, broken = readable(file)
+    if form == "extxyz":
         count, line = found, broken
         if not found and not broken:
             return _no_frame(file)
     elif found:
         what = f"This is extended XYZ, but ASE does not tell it by the name, and reads it as {form or 'no format'}"
-        return DataError(what, where=str(file), fix=f"rename it to {file.stem}.xyz or {file.stem}.extxyz")
+        root, packing = get_compression(file.name)
+        name, end = Path(root).stem, f".{packing}" if packing else ""
+        return DataError(what, where=str(file), fix=f"rename it to {name}.xyz{end} or {name}.extxyz{end}")
     place = str(file) if count is None else f"{file}, after {count} readable frames"
     place += f"; the next one begins at line {line}" if line else ""
     what = f"The file cannot be read: {type(error).__name__}: {str(error).strip().rstrip('.')}"
@@ -75,10 +75,10 @@ def _no_frame(file: Path) -> DataError:
 
 
 def _format(file: Path) -> str:
-    """What ASE takes the file for; empty if it does not know."""
+    """What ASE takes the file for, or would if it were not cut; empty if it does not know."""
     from ase.io.formats import filetype
 
     try:
         return str(filetype(str(file)))
     except Exception:  # ASE's readers raise whatever comes their way
-        return ""
+        return "extxyz" if {".xyz", ".extxyz"} & set(file.suffixes) else ""

@@ -64,8 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_temperature=arguments.max_temperature,
         rng=np.random.default_rng([arguments.seed, step, 1]),
     )
-    for path in (output, flags):
-        drop_rest(path)
+    drop_rest(output, flags)
     print(_heading(arguments, atoms, sentinel, step, timestep), flush=True)
     return _Run(_dynamics(arguments, atoms, step, timestep), output, step).go(arguments, sentinel, flags)
 

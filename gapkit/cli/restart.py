@@ -38,14 +38,17 @@ def last_frame(path: Path, start: Atoms, start_path: str) -> tuple[Atoms, int]:
     return last, int(step)
 
 
-def drop_rest(path: Path) -> None:
-    """Shorten a file that ends within a frame to the frames before it, with a warning.
+def drop_rest(*paths: Path) -> None:
+    """Shorten files that end within a frame to the frames before it, with a warning; none if one is damaged otherwise.
 
-    The system shortens it in one step, and nothing is written: complete frames are safe whenever it is interrupted.
+    The system shortens each in one step, and nothing is written: complete frames are safe whenever it is interrupted.
     """
-    if not path.exists():
-        return
-    end = _whole(path)[1]
+    ends = [(path, _whole(path)[1]) for path in paths if path.exists()]
+    for path, end in ends:
+        _drop(path, end)
+
+
+def _drop(path: Path, end: int) -> None:
     with path.open("rb") as stream:
         stream.seek(end)
         rest = stream.read()
@@ -73,5 +76,7 @@ def _begun(text: bytes) -> bool:
 
 
 def _damaged(path: Path, line: int, why: str) -> DataError:
-    fix = f"cut the file before line {line} to go on from there, or start anew under another name"
-    return DataError(f"The trajectory is damaged: {why}", where=f"{path}, line {line}", fix=fix)
+    fix = "move it away, or start anew under another name"
+    if line > 1:
+        fix = f"cut the file before line {line} to go on from there, or start anew under another name"
+    return DataError(f"The file is damaged: {why}", where=f"{path}, line {line}", fix=fix)

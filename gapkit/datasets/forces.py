@@ -28,7 +28,9 @@ _NEAR: Final = 0.2  # Å, displacement in pairs that may condemn a single frame:
 _FITS: Final = 0.35  # share of the residual that another factor must leave
 _EQUAL: Final = 1.1  # share of the residual of a constant factor, above which 1/N is no reading
 _BETTER: Final = 0.5  # the same, below which a constant factor is none
-_MOLECULE: Final = 6  # atoms
+_MOVING: Final = 3.5
+"""Atoms that share a displacement, as six that move at random do: a bond such as that of CO, alone, is stiffer than any
+solid."""
 _ENERGIES: Final = "Energies look like", "Energies and forces look like"  # other rules do without them then
 _NO_FORCE: Final = 0.01  # eV/Å; smaller ones of relaxed and of symmetric cells say nothing
 _MOVED: Final = 1e-3  # Å, rms; copies say nothing of forces
@@ -148,8 +150,7 @@ def _missed(energy_p: FloatArray, work_p: FloatArray) -> float:
 def _too_stiff(table: Table, group: str, members: list[int], own: Pairs) -> Verdict | None:
     """Energies and forces that agree, and both are of a unit far smaller than eV."""
     stiffness = _stiffness(table, own)
-    many = np.median(table.n_atoms_s[own.i_p]) >= _MOLECULE  # bonds of N2 and CO2 alone are stiffer than any solid
-    if stiffness < STIFF or not many:
+    if stiffness < STIFF or np.median(own.moved_p) < _MOVING:
         return None
     what = (
         "Energies and forces agree with one another, and both are too large: they look like kcal/mol and kcal/mol/Å, "

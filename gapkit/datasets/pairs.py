@@ -40,6 +40,7 @@ class Pairs:
     halves_p2 : -½ Σ F·Δx with the forces of i and those of j, eV; zero without forces.
     harmonic_p : ½ |Σ (F_j - F_i)·Δx|, eV, the energy that the displacement costs in a harmonic crystal.
     shift_p : displacement, rms over atoms, Å, without the affine part that follows the cell.
+    moved_p : number of atoms that share it, (Σ|Δx|²)²/Σ|Δx|⁴, N if all move alike.
     strain_pv : (P, 6) Voigt strain from cell i to cell j about their mean, shear components doubled.
     """
 
@@ -49,6 +50,7 @@ class Pairs:
     halves_p2: FloatArray
     harmonic_p: FloatArray
     shift_p: FloatArray
+    moved_p: FloatArray
     strain_pv: FloatArray
 
     def __len__(self) -> int:
@@ -90,7 +92,7 @@ def similar_pairs(frames: Sequence[Frame], mean_sf: FloatArray) -> Pairs:
     if not parts:
         nothing = np.zeros(0)
         none = np.zeros(0, dtype=np.int64)
-        return Pairs(none, none, nothing, np.zeros((0, 2)), nothing, nothing, np.zeros((0, 6)))
+        return Pairs(none, none, nothing, np.zeros((0, 2)), nothing, nothing, nothing, np.zeros((0, 6)))
     found = Pairs(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Pairs)})
     _, first = np.unique(np.stack([found.i_p, found.j_p]), axis=1, return_index=True)
     return found.keep(first)
@@ -130,11 +132,13 @@ def _between(one: Frame, others: Sequence[Frame], i: int, index: IntArray) -> Pa
         halves_n2 = -0.5 * np.stack([(f * x_nec).sum(axis=(1, 2)) for f in (first_ec, second_nec)], axis=1)
         harmonic = 0.5 * np.abs(((second_nec - first_ec) * x_nec).sum(axis=(1, 2)))
     difference = np.array([frame.energy for frame in others], dtype=float) - float(one.energy or 0.0)
-    shift = np.sqrt(np.square(x_nec).sum(axis=2).mean(axis=1))
+    square_ne = np.square(x_nec).sum(axis=2)
+    shift, fourth_n = np.sqrt(square_ne.mean(axis=1)), np.square(square_ne).sum(axis=1)
+    moved = np.divide(square_ne.sum(axis=1) ** 2, fourth_n, out=np.zeros_like(shift), where=fourth_n > 0.0)
     low, high = np.minimum(i, index), np.maximum(i, index)
     sign = np.where(index > i, 1.0, -1.0)  # a pair has one direction, whichever of the two was looked at first
     halves_n2 = sign[:, None] * np.where(index[:, None] > i, halves_n2, halves_n2[:, ::-1])
-    return Pairs(low, high, sign * difference, halves_n2, harmonic, shift, sign[:, None] * strain_nv)
+    return Pairs(low, high, sign * difference, halves_n2, harmonic, shift, moved, sign[:, None] * strain_nv)
 
 
 def _mapped(one: Frame, others: Sequence[Frame]) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -99,9 +99,9 @@ def _by_volume(table: Table, which: list[int]) -> _Strained:
     """Neighbours in volume of each composition, per atom, as if strained evenly; energies of one size only."""
     parts: list[tuple[float, FloatArray, FloatArray, float]] = []
     ends: list[tuple[int, int]] = []
+    wanted = {s for s in which if table.frames[s].energy is not None}
     for _, members in table.by(lambda member: (member.formula, member.frame.n_atoms)).items():
-        own = [s for s in members if s in set(which) and table.frames[s].energy is not None]
-        own.sort(key=lambda s: table.frames[s].volume)
+        own = sorted(wanted.intersection(members), key=lambda s: table.frames[s].volume)
         for i, j in pairwise(own):
             one, two = table.frames[i], table.frames[j]
             stretch = np.log(two.volume / one.volume) / 3.0

@@ -25,6 +25,7 @@ from gapkit.numerics.farthest import TOLERANCE, farthest_point
 from gapkit.typing import FloatArray, IntArray
 
 _ROWS = 1000  # of a table of distances
+_ENOUGH = 10  # environments of an element; fewer may be all that there were, as in crystals, and cover nothing
 _CANDIDATES = 3  # times as many environments as are wanted, of which those stay that are farthest from all old points
 
 
@@ -57,7 +58,6 @@ def grown(
     descriptor = with_scales(fitted.descriptor, fresh.descriptor)
     x: dict[Channel, FloatArray] = {}
     origins: dict[Channel, Origins] = {}
-    sparing = n_sparse is None and _is_full(fitted, settings)
     for channel in descriptor.channels:
         old = fitted.points.get(channel)
         known = None if old is None else widened(all_features(old), channel, fitted.descriptor, descriptor)
@@ -65,7 +65,7 @@ def grown(
         found = None if new is None else widened(all_features(new), channel, fresh.descriptor, descriptor)
         if known is None and found is None:
             continue
-        x[channel], rows = _united(known, found, wanted, channel, settings, sparing)
+        x[channel], rows = _united(known, found, wanted, channel, settings, n_sparse is None)
         if channel in fresh.origins or channel in fitted.origins:
             origins[channel] = _origins(fitted.origins.get(channel), fresh.origins.get(channel), rows, first_frame)
     points: Mapping[Channel, Any] = {c: descriptor.points(x_mf) for c, x_mf in x.items()}
@@ -163,15 +163,6 @@ def _with_n_sparse(wide: Any, settings: Any, wanted: Mapping[int, int]) -> Term:
     return made
 
 
-def _is_full(fitted: SparseTerm, settings: Any) -> bool:
-    """Whether a term has as many environments as it was to have, so that they are some of those of the old data."""
-    own = {chemical_symbols[c[0]]: len(points.x_md) for c, points in fitted.points.items() if len(c) == 1}
-    n_sparse = getattr(settings, "n_sparse", 0)
-    if isinstance(n_sparse, Mapping):
-        return all(n >= n_sparse.get(symbol, 0) for symbol, n in own.items())
-    return sum(own.values()) >= n_sparse
-
-
 def _united(
     known: FloatArray | None,
     found: FloatArray | None,
@@ -197,7 +188,8 @@ def _united(
     else:
         alone = len(channel) == 1
         n = len(known) + (wanted.get(channel[0], 0) if alone else len(found))
-        reach = _reach(known) if (sparing if alone else len(known) >= settings.n_sparse) else 0.0
+        full = sparing and len(known) >= _ENOUGH if alone else len(known) >= settings.n_sparse
+        reach = _reach(known) if full else 0.0
         both = np.concatenate([known, found])
         longest = np.linalg.norm(both, axis=1).max()
         tolerance = min(max(TOLERANCE, reach / longest), 1.0 - TOLERANCE)

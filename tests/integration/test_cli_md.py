@@ -309,6 +309,19 @@ def test_a_trajectory_that_is_damaged_elsewhere_is_left_alone(
     assert out.read_bytes() == b"".join(broken)
 
 
+def test_nothing_is_cut_if_the_flags_are_damaged(folder: Path, run: Run, tmp_path: Path) -> None:
+    out, flags = tmp_path / "t.xyz", tmp_path / "t.flags.xyz"
+    words = (folder / "m.gap", folder / "si.xyz", *HOT, "--flag", "none", "-o", out)
+    run(*words, "--steps", 10)
+    cut = out.read_bytes()[:-300]
+    out.write_bytes(cut)
+    flags.write_text("words\n")
+    _, err = run(*words, "--steps", 20, "--restart", status=2)
+    assert "The file is damaged: no frame begins here" in err
+    assert "t.flags.xyz, line 1). Fix: move it away" in err
+    assert out.read_bytes() == cut
+
+
 def test_mistakes(folder: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, start, out = folder / "m.gap", folder / "si.xyz", tmp_path / "t.xyz"
     ase.io.write(tmp_path / "ge.xyz", bulk("Ge"))

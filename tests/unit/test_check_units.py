@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc111
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, GPa, Hartree, kcal, mol
 
@@ -210,3 +210,17 @@ def test_energies_of_vacancies_against_the_crystal_are_not_per_atom() -> None:
         atoms.calc = SinglePointCalculator(atoms, energy=1.26 + 0.002 * k)
         structures.append(atoms)
     assert not check_frames(structures).by_rule("energy-per-atom")
+
+
+def test_a_scan_of_one_stiff_bond_is_not_kcal() -> None:
+    """C and O of a molecule on a slab that stands still: 118 eV/Å², stiffer than any solid."""
+    structures = []
+    for stretch in np.linspace(-0.08, 0.08, 12):
+        slab = fcc111("Cu", (2, 2, 4), vacuum=8.0, periodic=True)
+        top = slab.positions[:, 2].max()
+        atoms = slab + Atoms("CO", [[0.0, 0.0, top + 1.85 - stretch / 2], [0.0, 0.0, top + 3.0 + stretch / 2]])
+        forces = np.zeros((len(atoms), 3))
+        forces[-2:, 2] = [118.0 * stretch, -118.0 * stretch]
+        atoms.calc = SinglePointCalculator(atoms, energy=-60.0 + 59.0 * stretch**2, forces=forces)
+        structures.append(atoms)
+    assert not check_frames(structures).by_rule("energy-unit")

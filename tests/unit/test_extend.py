@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from scipy.spatial.distance import cdist, pdist
 
 from gapkit import GAP, ConfigError, DataError, GapkitWarning, Noise, PairTerm, SoapTerm, TripletTerm, load
@@ -172,6 +173,22 @@ def test_by_default_new_points_lie_where_old_ones_do_not_reach() -> None:
     assert len(both) > 20
     assert cdist(both[20:], known).min() > 0.999 * reach
     assert pdist(both[20:]).min() > 0.999 * reach
+
+
+def test_an_element_that_is_known_from_crystals_alone_takes_new_points() -> None:
+    """Its few environments, all that there were, cover nothing; the others go on sparing theirs."""
+    diamond = [bulk("C", a=a) for a in (4.5, 4.6)]
+    with pytest.warns(GapkitWarning, match="C: 5 sparse points wanted, but only 2 environments are distinct"):
+        old = model(soap_term(n_sparse=24)).fit([*frames(12), atom("C"), *map(label, diamond)])
+    before = {c: len(p.x_md) for c, p in old.state_.terms[0].points.items()}
+    assert before[(6,)] == 3
+    more = [label(crystal(100 + k)) for k in range(4)]
+    for k, atoms in enumerate(diamond):
+        atoms.rattle(0.1, seed=k)
+    hot = [label(atoms) for atoms in diamond]
+    after = {c: len(p.x_md) for c, p in old.extend([*more, *hot]).state_.terms[0].points.items()}
+    assert after[(6,)] > before[(6,)]
+    assert after[(14,)] < before[(14,)] + 3
 
 
 def test_sparse_points_as_many_as_wanted_old_ones_first() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gapkit.atoms.extxyz import pieces_of, readable
@@ -68,6 +70,28 @@ def test_a_blank_line_between_frames_loses_none_in_silence(file: Path, index: ob
         read_frames(file, index)
     file.write_text("1\n\nH 0 0 0\n" * 3 + "\n\n")  # comments may be blank, and so may the end
     assert len(read_frames(file)) == 3
+
+
+def test_packed_files_and_names_without_an_end_are_read_alike(tmp_path: Path) -> None:
+    packed = tmp_path / "t.xyz.gz"
+    packed.write_bytes(gzip.compress((FRAME + "\n" + FRAME).encode()))
+    with pytest.raises(DataError, match=r"would be lost \(.*t\.xyz\.gz, line 5\)"):
+        read_frames(packed)
+    packed.write_bytes(gzip.compress((2 * FRAME + FRAME.replace("0.75", "x")).encode()))
+    with pytest.raises(DataError, match=r"after 2 readable frames; the next one begins at line 9"):
+        read_frames(packed)
+    many = np.random.default_rng(0).random(400)
+    packed.write_bytes(gzip.compress("".join(FRAME.replace("0.75", str(z)) for z in many).encode())[:-200])
+    with pytest.raises(DataError, match=r"cannot be read: EOFError.*t\.xyz\.gz, after [1-9]\d* readable frames"):
+        read_frames(packed)
+    other = tmp_path / "t.dat.gz"
+    other.write_bytes(gzip.compress(FRAME.encode()))
+    with pytest.raises(DataError, match=r"rename it to t\.xyz\.gz"):
+        read_frames(other)
+    bare = tmp_path / "frames"
+    bare.write_text(FRAME + "\n" + FRAME)
+    with pytest.raises(DataError, match="would be lost"):
+        read_frames(bare)
 
 
 def test_files_without_frames_and_with_other_names(file: Path) -> None:
