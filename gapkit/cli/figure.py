@@ -94,7 +94,7 @@ def _panel(above: Axes, below: Axes, whole: Comparison, parts: Sequence[Part], k
     for axis in (above.xaxis, above.yaxis):
         axis.set_major_locator(MaxNLocator(_intervals(low, high), steps=[1, 2, 2.5, 5, 10]))
     most = scale * max(_LEAST, 1.15 * float(np.abs(predicted_n - true_n).max()))
-    below.set(ylim=(-most, most), ylabel=f"error ({small})", xlabel=f"reference {quantity} ({unit})")
+    below.set(ylim=(-most, most), ylabel=f"error\n({small})", xlabel=f"reference {quantity} ({unit})")
     text = f"MAE {_short(scale * whole.mae)} {small}\nRMSE {_short(scale * whole.rmse)} {small}"
     # data lie along the diagonal: of the two other corners take the emptier
     x_n, y_n = (true_n - low) / (high - low), (predicted_n - low) / (high - low)

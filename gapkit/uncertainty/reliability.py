@@ -100,6 +100,6 @@ def _removal(axes: Axes, sigma_x: FloatArray, error_x: FloatArray, unit: str) ->
     for by, colour, style, label in ((sigma_x, DATA, "-", "by σ"), (error_x, IDEAL, "--", "by error (oracle)")):
         curve = sparsification(error_x, by, _REMOVED)
         axes.plot(100.0 * _REMOVED, curve, color=colour, linestyle=style, linewidth=2, label=label)
-    axes.set(xlim=(0, 100), ylim=(0.0, 1.12 * float(np.sqrt(np.mean(error_x**2)))), box_aspect=1.0)
+    axes.set(xlim=(0, 100), ylim=(0.0, 1.35 * float(np.sqrt(np.mean(error_x**2)))), box_aspect=1.0)
     axes.set(xlabel="removed, largest first (%)", ylabel=f"rms error of the rest ({unit})")
     axes.legend(loc="upper right", handlelength=1.5)
