@@ -14,6 +14,8 @@ from gapkit.typing import FloatArray, IntArray
 CRUSHED: Final = 0.4
 """Share of covalent radii within which most atoms of no frame have three others; the least one pair has is 0.59."""
 _OTHERS: Final = 3
+_AS_NEAR: Final = 1.1
+_EVEN: Final = 0.05
 
 
 class Bond(NamedTuple):
@@ -61,6 +63,18 @@ def crushed(frame: Frame, bond: Bond) -> bool:
         return False
     distance_e, index_e = (x[:, -1] for x in cKDTree(points).query(centre_ec, k=_OTHERS + 1))
     return bool(np.median(distance_e / (radii_e + radii_e[owner[index_e]])) < CRUSHED)
+
+
+def balanced(frame: Frame, bond: Bond) -> bool:
+    """Whether neighbours as near as the nearest pull an atom of that pair in all directions, as in a pressed crystal:
+    small forces are no sign of a mistake there."""
+    centre_ec, images_ic = _wrapped(frame)
+    reach = _AS_NEAR * bond.distance
+    r_pc = _around(centre_ec, images_ic, reach)[0] - centre_ec[bond.i]
+    r_p = np.linalg.norm(r_pc, axis=1)
+    near = (r_p > 1e-9) & (r_p < reach)
+    pull_pc = r_pc[near] / r_p[near, None]
+    return float(np.linalg.norm(pull_pc.sum(axis=0))) < _EVEN * len(pull_pc)
 
 
 def _at_most(radii_e: FloatArray, centre_ec: FloatArray, images_ic: FloatArray) -> float:

@@ -52,9 +52,20 @@ def mixed_factors(
         times_2p = np.where(off_s[own_2p], factor, 1.0)
         before = typical((energy_p - halves_2p.sum(axis=0))[touched_p])
         after = typical((energy_p - (times_2p * halves_2p).sum(axis=0))[touched_p])
-        if after < _FITS * before:
+        if after < _FITS * before and not _as_large(halves_2p, off_s[own_2p], factor):
             found.append((gain, Mixed(name, factor, index_s[odd_s].tolist(), before, after)))
     return max(found, key=lambda entry: entry[0])[1] if found else None
+
+
+def _as_large(halves_2p: FloatArray, off_2p: np.ndarray, factor: float) -> bool:
+    """Whether labels that would be a factor off are as large as those of their partners: forces of relaxed structures
+    whose energies differ by states of charge or spin, say."""
+    one_p = off_2p[0] != off_2p[1]
+    if factor < 0.0 or not one_p.any():
+        return False
+    size_2p = np.log(np.abs(halves_2p[:, one_p]) + 1e-9)
+    ratio = float(np.median(np.where(off_2p[0, one_p], size_2p[0] - size_2p[1], size_2p[1] - size_2p[0])))
+    return abs(ratio) < abs(ratio + np.log(factor))
 
 
 def _settled(

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from ase.data import chemical_symbols
 
+from gapkit.datasets.bonds import balanced
 from gapkit.datasets.energies import is_alone
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.robust import deviations
@@ -57,7 +58,8 @@ def short_bonds(table: Table) -> Iterator[Finding]:
     for s, (frame, bond) in enumerate(zip(table.frames, table.bonds, strict=True)):
         if bond.share < SHORT and s not in table.crushed:
             ends, force = [bond.i, bond.j], np.inf
-            if frame.forces_ec is not None and (frame.force_mask_e is None or frame.force_mask_e[ends].all()):
+            seen = frame.force_mask_e is None or frame.force_mask_e[ends].all()
+            if frame.forces_ec is not None and seen and not balanced(frame, bond):
                 force = float(np.linalg.norm(frame.forces_ec[ends], axis=1).max())
             wrong[_pair(table, s)].append((s, bond.distance, force))
     for pair, found in wrong.items():

@@ -18,7 +18,8 @@ from gapkit.typing import FloatArray
 LEAST: Final = 20
 """Structures that make a smooth function."""
 _BLOCK: Final = 1000  # structures of one function; more are dealt out to several
-_GROSS: Final = 5.0  # eV/atom from the median of a composition, wrong without any model
+_GROSS: Final = 5.0  # eV/atom from the median of a composition, wrong without any model …
+_PRESSED: Final = 0.1  # … unless bonds are shorter or longer than usual by that share, and the energy is above it
 _FAR: Final = 20.0  # σ of an energy that is off; 8 to 15 occur in sound sets, since σ is too small for liquids
 _LONELY: Final = 2.0  # distance to the third neighbour, over its median
 _OFF: Final = 0.02  # eV/atom of a single energy that is worth a word
@@ -49,13 +50,14 @@ def energies_against_structure(table: Table) -> Iterator[Finding]:
         for s, frame in enumerate(table.frames)
         if frame.energy is not None and s not in table.suspect and not is_alone(frame)
     ]
-    gross = _gross(table, which)
+    far = _far(table, which)
+    gross = {s: off for s, (off, pressed) in far.items() if not pressed}
     if gross:
         worst = max(gross, key=lambda s: gross[s])
         what = f"Energies per atom are up to {gross[worst]:.3g} eV from the median of their composition"
         fix = "compute them again or leave them out; total energies are needed, in eV"
         yield table.finding("energy-outlier", "error", gross, what, fix)
-    which = [s for s in which if s not in gross]
+    which = [s for s in which if s not in far]
     if len(which) < LEAST:
         return
     n_blocks = -(-len(which) // _BLOCK)
@@ -81,18 +83,20 @@ def energies_against_structure(table: Table) -> Iterator[Finding]:
         yield table.finding("energy-outlier", "warning", odd, what, fix)
 
 
-def _gross(table: Table, which: list[int]) -> dict[int, float]:
-    """Distance of energies from the median of their composition, where it is beyond all physics."""
-    found: dict[int, float] = {}
+def _far(table: Table, which: list[int]) -> dict[int, tuple[float, bool]]:
+    """Distance of energies from the median of their composition, where it is beyond all physics but that of bonds which
+    were pressed or torn, and whether these were."""
+    found: dict[int, tuple[float, bool]] = {}
     own = set(which)
     for _, members in table.by(lambda member: member.formula).items():
         some = [s for s in members if s in own]
         if len(some) < 5:
             continue
-        energy_s = table.energy_s[some]
-        off_s = np.abs(energy_s - np.median(energy_s))
-        bad = (off_s > _GROSS) & (deviations(energy_s, 0.05) > 20.0)
-        found |= {s: float(off) for s, off, yes in zip(some, off_s, bad, strict=True) if yes}
+        energy_s, share_s = table.energy_s[some], np.array([table.bonds[s].share for s in some])
+        off_s = energy_s - np.median(energy_s)
+        far_s = (np.abs(off_s) > _GROSS) & (deviations(energy_s, 0.05) > 20.0)
+        pressed_s = (off_s > 0.0) & (np.abs(share_s / np.median(share_s) - 1.0) > _PRESSED)
+        found |= {some[k]: (float(abs(off_s[k])), bool(pressed_s[k])) for k in np.flatnonzero(far_s)}
     return found
 
 

@@ -7,7 +7,7 @@ tells whether those of a config_type were computed with another pseudopotential,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,9 +34,32 @@ _FEW, _LOOSE = 5, 60.0  # atoms, and Å³ per atom beyond which they are no crys
 _STEP: Final = 0.04  # eV/atom that is worth a word
 _CERTAIN: Final = 7.0  # σ of a mean energy; up to 4.6 occurs in sound sets
 _ALIKE: Final = 2.5  # spreads of the differences within the config_type
+_SHARE: Final = 0.15  # of the energies' distance from those of the rest, which no small potential bridges exactly
 
 
-class _Step(NamedTuple):
+class Seen(NamedTuple):
+    """What a small potential says of a config_type, all in eV/atom.
+
+    Attributes
+    ----------
+    group
+        Its name.
+    off, spread
+        Mean of the differences of its energies from the predicted ones, and their spread.
+    std
+        σ of a predicted energy.
+    bound
+        Mean energy against e0 of the elements.
+    """
+
+    group: str
+    off: float
+    spread: float
+    std: float
+    bound: float
+
+
+class Step(NamedTuple):
     """What the energies of a config_type differ from the rest by, eV/atom, and its spread within the config_type."""
 
     group: str
@@ -51,7 +74,7 @@ def energies_against_forces(table: Table) -> Iterator[Finding]:
     atoms = sum(table.frames[s].n_atoms for which in chosen.values() for s in which)
     if len(groups) < 2 or atoms > _MOST_ATOMS:
         return
-    step = _largest_step(table, chosen)
+    step = largest_step(_judged(table, chosen))
     if step is None:
         return
     what = (
@@ -95,8 +118,8 @@ def _some(which: list[int], n_groups: int, table: Table) -> list[int]:
     return [which[k] for k in np.unique(np.linspace(0, len(which) - 1, n).round().astype(int))]
 
 
-def _largest_step(table: Table, chosen: dict[str, list[int]]) -> _Step | None:
-    """The largest step that is certain, and large against what varies within its config_type."""
+def _judged(table: Table, chosen: dict[str, list[int]]) -> list[Seen]:
+    """Every config_type in a small potential of all."""
     alone = [frame for frame in table.frames if frame.energy is not None and is_alone(frame)]
     frames = [table.frames[s] for which in chosen.values() for s in which]
     elements = {int(z) for frame in frames for z in np.unique(frame.numbers_e)}
@@ -105,16 +128,28 @@ def _largest_step(table: Table, chosen: dict[str, list[int]]) -> _Step | None:
         warnings.simplefilter("ignore", GapkitWarning)
         model = GAP([PairTerm(_REACH), soap], _NOISE, baselines=[]).fit([*alone, *frames], rng=0)
     predicted = iter(model.predict(frames, want={"energy", "energy_std"}))
-    off, std = {}, {}
+    seen = []
     for name, which in chosen.items():
-        own = [next(predicted) for _ in which]
-        off[name] = table.energy_s[which] - [p.energy for p in own] / table.n_atoms_s[which]
-        std[name] = float(np.mean([p.energy_epistemic_std for p in own] / table.n_atoms_s[which]))
-    best: _Step | None = None
-    for name in chosen:
-        others = np.concatenate([off[other] for other in chosen if other != name])
-        step = _Step(name, float(off[name].mean() - others.mean()), float(off[name].std()))
-        certain = abs(step.height) > max(_STEP, _CERTAIN * std[name], _ALIKE * step.spread)
-        if certain and (best is None or abs(off[name].mean()) > abs(off[best.group].mean())):
-            best = step
-    return best
+        own, size_s = [next(predicted) for _ in which], table.n_atoms_s[which]
+        off_s = table.energy_s[which] - [p.energy for p in own] / size_s
+        std = float(np.mean([p.energy_epistemic_std for p in own] / size_s))
+        bound = float(np.mean([table.energy_s[s] - _of_elements(table.frames[s], model) for s in which]))
+        seen.append(Seen(name, float(off_s.mean()), float(off_s.std()), std, bound))
+    return seen
+
+
+def largest_step(seen: Sequence[Seen]) -> Step | None:
+    """The largest step that is certain, large against what varies within its config_type, and no part of an energy far
+    from all others, which a small potential does not reach exactly."""
+    for own in sorted(seen, key=lambda one: -abs(one.off)):
+        rest = [other for other in seen if other is not own]
+        usual, near = (float(np.median(x)) for x in zip(*((o.off, o.bound) for o in rest), strict=True))
+        height = own.off - usual
+        if abs(height) > max(_STEP, _CERTAIN * own.std, _ALIKE * own.spread, _SHARE * abs(own.bound - near)):
+            return Step(own.group, height, own.spread)
+    return None
+
+
+def _of_elements(frame: Frame, model: GAP) -> float:
+    """e0 of the elements of a structure, eV/atom."""
+    return float(np.mean([model.e0_[int(z)] for z in frame.numbers_e]))

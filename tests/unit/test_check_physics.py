@@ -15,6 +15,8 @@ from ase.units import Bohr, GPa, Hartree, kcal, mol
 
 from gapkit import read_frames
 from gapkit.datasets import Finding, Report, check_frames
+from gapkit.datasets.factors import mixed_factors
+from gapkit.datasets.units import FORCES
 from tests.conftest import DATA, Silicon
 
 Change = Callable[[dict[str, np.ndarray], Atoms], None]
@@ -292,6 +294,17 @@ def test_isolated_atoms(alone: list[Atoms], words: str) -> None:
     assert words in found.what
 
 
+def test_pressed_and_torn_crystals_are_no_outliers() -> None:
+    """An energy beside all others is one where bonds are as long as usual."""
+    volumes = [labelled(bulk("Cu", a=a, cubic=True), "volumes") for a in np.linspace(2.0, 4.4, 13)]
+    assert max(a.get_potential_energy() / len(a) for a in volumes) > 5.0 + RATTLED[0].get_potential_energy()
+    assert not check_frames([*RATTLED, *volumes]).by_rule("energy-outlier")
+    faulty = [
+        *changed(RATTLED, lambda results, atoms: results.update(energy=results["energy"] + 8.0 * len(atoms)), [4])
+    ]
+    assert only(check_frames([*faulty, *volumes]), "energy-outlier").frames == (4,)
+
+
 def test_two_methods() -> None:
     """0.1 eV/atom between two sets of frames that are alike in structure."""
 
@@ -413,6 +426,19 @@ def test_forces_of_some_frames(factor: float, rule: str, words: str) -> None:
     assert found.frames == THIRD
     assert words in found.what
     assert found.fix.startswith(f"multiply them by {1.0 / factor:.6g}")
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_labels_as_large_as_those_of_their_partners_are_of_one_unit(small: bool) -> None:
+    """As of relaxed defects of two charges: what is left of the forces, times 51, would explain the energies."""
+    rng, factor = np.random.default_rng(5), Hartree / Bohr
+    ends_2p = np.array([(i, j) for i in range(12) for j in range(i) if (i < 4) != (j < 4)]).T
+    odd_2p = ends_2p < 4
+    halves_2p = rng.uniform(0.01, 0.02, ends_2p.shape)  # eV
+    halves_2p[odd_2p] *= 1.0 / factor if small else 1.0
+    energy_p = np.where(odd_2p, factor * halves_2p, halves_2p).sum(axis=0)
+    found = mixed_factors(ends_2p, energy_p, halves_2p, FORCES)
+    assert (found is not None and found.which == [0, 1, 2, 3]) if small else found is None
 
 
 def test_stress_and_energies_of_different_frames() -> None:

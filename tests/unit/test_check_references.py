@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit.datasets import check, check_frames
-from gapkit.datasets.references import energies_against_forces
+from gapkit.datasets.references import Seen, energies_against_forces, largest_step
 
 
 def labelled(atoms: Atoms, group: str, seed: int, shift: float) -> Atoms:
@@ -81,3 +81,23 @@ def test_dimers_beside_crystals_have_no_zero_that_forces_could_tell() -> None:
     for k in range(8):
         structures.append(labelled(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2 + 0.1 * k]]), "dimer", k, 0.0))
     assert not check_frames(structures).by_rule("two-methods")
+
+
+DEFECTS = [Seen(f"defect {k}", off, 0.001, 0.008, -4.8) for k, off in enumerate([-0.038, -0.03, -0.014, 0.007, 0.022])]
+
+
+def test_the_step_of_one_config_type_is_measured_from_the_usual_one() -> None:
+    off = Seen("slab", 0.17, 0.018, 0.02, -4.6)
+    found = largest_step([*DEFECTS, off])
+    assert found is not None
+    assert (found.group, found.height) == ("slab", pytest.approx(0.184))
+    assert largest_step(DEFECTS) is None
+
+
+def test_a_small_potential_is_no_judge_of_energies_far_from_all_others() -> None:
+    """Nor are these a measure for the others."""
+    far = Seen("shear", 0.26, 0.005, 0.03, -2.3)
+    assert largest_step([*DEFECTS, far]) is None
+    found = largest_step([*DEFECTS, far._replace(bound=-4.5)])
+    assert found is not None
+    assert found.group == "shear"
