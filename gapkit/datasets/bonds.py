@@ -65,6 +65,20 @@ def crushed(frame: Frame, bond: Bond) -> bool:
     return bool(np.median(distance_e / (radii_e + radii_e[owner[index_e]])) < CRUSHED)
 
 
+def usual_share(frame: Frame) -> float:
+    """Median over the atoms of the distance to the nearest one, as a share of their covalent radii."""
+    from scipy.spatial import cKDTree
+
+    radii_e = covalent_radii[frame.numbers_e]
+    centre_ec, images_ic = _wrapped(frame)
+    reach = float(np.linalg.norm(images_ic, axis=1).max()) + float(np.ptp(centre_ec, axis=0).max())
+    points, owner = _around(centre_ec, images_ic, reach)
+    if len(points) < 2:
+        return np.inf
+    distance_e, index_e = (x[:, -1] for x in cKDTree(points).query(centre_ec, k=2))
+    return float(np.median(distance_e / (radii_e + radii_e[owner[index_e]])))
+
+
 def balanced(frame: Frame, bond: Bond) -> bool:
     """Whether neighbours as near as the nearest pull an atom of that pair in all directions, as in a pressed crystal:
     small forces are no sign of a mistake there."""

@@ -39,8 +39,10 @@ def energy_scales(table: Table) -> Iterator[Finding]:
         if len(which) < 3:
             continue
         scale, found = _scales(table.energy_s[which], table.n_atoms_s[which])
+        odd, even = ([s for s, name in zip(which, found, strict=True) if bool(name) == yes] for yes in (True, False))
+        strained = table.strained(odd, even)
         for s, name in zip(which, found, strict=True):
-            if name:
+            if name and s not in strained:
                 off[name].append(s)
                 usual[name].append(scale)
                 table.suspect.add(s)

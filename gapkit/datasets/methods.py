@@ -18,8 +18,7 @@ from gapkit.typing import FloatArray
 LEAST: Final = 20
 """Structures that make a smooth function."""
 _BLOCK: Final = 1000  # structures of one function; more are dealt out to several
-_GROSS: Final = 5.0  # eV/atom from the median of a composition, wrong without any model …
-_PRESSED: Final = 0.1  # … unless bonds are shorter or longer than usual by that share, and the energy is above it
+_GROSS: Final = 5.0  # eV/atom from the median of a composition, wrong without any model unless bonds are strained
 _FAR: Final = 20.0  # σ of an energy that is off; 8 to 15 occur in sound sets, since σ is too small for liquids
 _LONELY: Final = 2.0  # distance to the third neighbour, over its median
 _OFF: Final = 0.02  # eV/atom of a single energy that is worth a word
@@ -51,11 +50,12 @@ def energies_against_structure(table: Table) -> Iterator[Finding]:
         if frame.energy is not None and s not in table.suspect and not is_alone(frame)
     ]
     far = _far(table, which)
-    gross = {s: off for s, (off, pressed) in far.items() if not pressed}
+    gross = {s: off for s, (off, strained) in far.items() if not strained}
     if gross:
         worst = max(gross, key=lambda s: gross[s])
         what = f"Energies per atom are up to {gross[worst]:.3g} eV from the median of their composition"
         fix = "compute them again or leave them out; total energies are needed, in eV"
+        table.suspect.update(gross)
         yield table.finding("energy-outlier", "error", gross, what, fix)
     which = [s for s in which if s not in far]
     if len(which) < LEAST:
@@ -80,6 +80,7 @@ def energies_against_structure(table: Table) -> Iterator[Finding]:
         what = f"Energies do not fit those of similar structures: up to {1e3 * abs(odd[worst]):.0f} meV/atom off"
         what += f" ({table.members[worst].place}: {1e3 * odd[worst]:+.0f})"
         fix = "compute them again (electronic steps, k-points, spin state) or leave them out"
+        table.suspect.update(odd)
         yield table.finding("energy-outlier", "warning", odd, what, fix)
 
 
@@ -92,11 +93,12 @@ def _far(table: Table, which: list[int]) -> dict[int, tuple[float, bool]]:
         some = [s for s in members if s in own]
         if len(some) < 5:
             continue
-        energy_s, share_s = table.energy_s[some], np.array([table.bonds[s].share for s in some])
-        off_s = energy_s - np.median(energy_s)
-        far_s = (np.abs(off_s) > _GROSS) & (deviations(energy_s, 0.05) > 20.0)
-        pressed_s = (off_s > 0.0) & (np.abs(share_s / np.median(share_s) - 1.0) > _PRESSED)
-        found |= {some[k]: (float(abs(off_s[k])), bool(pressed_s[k])) for k in np.flatnonzero(far_s)}
+        energy_s = table.energy_s[some]
+        off_s = np.abs(energy_s - np.median(energy_s))
+        far_s = (off_s > _GROSS) & (deviations(energy_s, 0.05) > 20.0)
+        far, near = ([s for s, yes in zip(some, side, strict=True) if yes] for side in (far_s, ~far_s))
+        strained = table.strained(far, near)
+        found |= {s: (float(off), s in strained) for s, off in zip(far, off_s[far_s], strict=True)}
     return found
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from gapkit import GAP, Frame, GapkitWarning, Noise, PairTerm, SoapTerm
 from gapkit.datasets.energies import is_alone
 from gapkit.datasets.finding import Finding
+from gapkit.datasets.robust import typical
+from gapkit.datasets.summary import largest_force
 from gapkit.datasets.table import Table
 
 _REACH: Final = 6.0  # Å
@@ -31,9 +33,17 @@ _MIXED: Final = 2  # densities of three elements or more
 _ATOMS, _MOST_ATOMS = 6000, 20000  # that are fitted; above the latter a check would take too long
 _LEAST, _MOST = 3, 60  # structures of a config_type
 _FEW, _LOOSE = 5, 60.0  # atoms, and Å³ per atom beyond which they are no crystal
+_FORCE: Final = 0.02  # eV/Å
 _STEP: Final = 0.04  # eV/atom that is worth a word
 _CERTAIN: Final = 7.0  # σ of a mean energy; up to 4.6 occurs in sound sets
 _ALIKE: Final = 2.5  # spreads of the differences within the config_type
+_MIXTURE: Final = 0.1  # difference of the shares of an element within which config_types are compared
+_MOST_SEEN: Final = 50_000  # atoms of which single energies are looked at
+_ENOUGH: Final = 8  # structures of one composition
+_GROSS: Final = 0.2  # eV/atom of a single energy that is worth a word …
+_SURE: Final = 20.0  # … and times its σ; pressed crystals reach 24 …
+_GROSS_SHARE: Final = 0.4  # … its share of the distance from usual energies …
+_BEYOND: Final = 8.0  # … and times the typical difference
 _SHARE: Final = 0.15  # of the energies' distance from those of the rest, which no small potential bridges exactly
 
 
@@ -50,6 +60,8 @@ class Seen(NamedTuple):
         σ of a predicted energy.
     bound
         Mean energy against e0 of the elements.
+    shares
+        Mean shares of the elements among its atoms.
     """
 
     group: str
@@ -57,6 +69,7 @@ class Seen(NamedTuple):
     spread: float
     std: float
     bound: float
+    shares: tuple[float, ...]
 
 
 class Step(NamedTuple):
@@ -68,40 +81,47 @@ class Step(NamedTuple):
 
 
 def energies_against_forces(table: Table) -> Iterator[Finding]:
-    """The config_type whose energies contradict the forces of all by the same amount in every structure."""
-    groups = _comparable(table)
+    """The config_type whose energies contradict the forces of all by the same amount in every structure, and single
+    energies that contradict them grossly."""
+    usable = _usable(table)
+    groups = {
+        name: own for name, which in table.groups.items() if len(own := [s for s in which if s in usable]) >= _LEAST
+    }
     chosen = {name: _some(which, len(groups), table) for name, which in groups.items()}
     atoms = sum(table.frames[s].n_atoms for which in chosen.values() for s in which)
     if len(groups) < 2 or atoms > _MOST_ATOMS:
         return
-    step = largest_step(_judged(table, chosen))
-    if step is None:
-        return
-    what = (
-        f"Energies of {step.group} lie about {1e3 * step.height:+.0f} ± {1e3 * step.spread:.0f} meV/atom off those of "
-    )
-    what += "other groups, judged by the forces of all"
-    fix = (
-        "compare pseudopotentials, basis, k-points, smearing and functional; compute them again, or leave energies out"
-    )
-    yield table.finding("two-methods", "warning", groups[step.group], what, fix)
+    off, elements = _offsets(table, usable, chosen)
+    pushed = {name: which for name, which in chosen.items() if _pushed(table, which)}
+    step = largest_step([_seen(table, name, which, off, elements) for name, which in pushed.items()])
+    if step is not None:
+        what = (
+            f"Energies of {step.group} lie about {1e3 * step.height:+.0f} ± {1e3 * step.spread:.0f} meV/atom off those "
+        )
+        what += "of other groups, judged by the forces of all"
+        fix = "compare pseudopotentials, basis, k-points, smearing and functional; compute them again, or leave "
+        yield table.finding("two-methods", "warning", groups[step.group], what, fix + "energies out")
+    odd = _odd(table, off, elements, set(groups[step.group]) if step else set())
+    if odd:
+        worst = max(odd, key=lambda s: abs(odd[s]))
+        what = f"Energies lie up to {abs(odd[worst]):.2g} eV/atom off those of like composition, judged by the forces "
+        what += f"of all ({table.members[worst].place}: {odd[worst]:+.2g})"
+        fix = "compute them again (electronic steps, k-points, spin state; energy of another frame?) or leave them out"
+        yield table.finding("energy-outlier", "warning", odd, what, fix)
 
 
-def _comparable(table: Table) -> dict[str, list[int]]:
-    """Bound structures with energies and forces of every config_type that has enough of them."""
-    frames = table.frames
-    found = {
-        name: [
-            s
-            for s in which
-            if s not in table.suspect
-            and frames[s].energy is not None
-            and frames[s].forces_ec is not None
-            and not _is_apart(frames[s])
-        ]
-        for name, which in table.groups.items()
+def _usable(table: Table) -> set[int]:
+    """Bound structures with energies and forces."""
+    return {
+        s
+        for s, frame in enumerate(table.frames)
+        if s not in table.suspect and frame.energy is not None and frame.forces_ec is not None and not _is_apart(frame)
     }
-    return {name: which for name, which in found.items() if len(which) >= _LEAST}
+
+
+def _pushed(table: Table, which: list[int]) -> bool:
+    """Whether there are forces that lead to other structures, as there are none in perfect crystals."""
+    return float(np.median([largest_force(table.frames[s]) or 0.0 for s in which])) > _FORCE
 
 
 def _is_apart(frame: Frame) -> bool:
@@ -118,38 +138,74 @@ def _some(which: list[int], n_groups: int, table: Table) -> list[int]:
     return [which[k] for k in np.unique(np.linspace(0, len(which) - 1, n).round().astype(int))]
 
 
-def _judged(table: Table, chosen: dict[str, list[int]]) -> list[Seen]:
-    """Every config_type in a small potential of all."""
+class _Off(NamedTuple):
+    """Energy of a structure against the predicted one, σ of that, and its energy against e0, eV/atom."""
+
+    off: float
+    std: float
+    bound: float
+
+
+def _offsets(table: Table, usable: set[int], chosen: dict[str, list[int]]) -> tuple[dict[int, _Off], list[int]]:
+    """All structures, or the chosen ones of very many, in a small potential of the chosen ones; and the elements."""
     alone = [frame for frame in table.frames if frame.energy is not None and is_alone(frame)]
     frames = [table.frames[s] for which in chosen.values() for s in which]
-    elements = {int(z) for frame in frames for z in np.unique(frame.numbers_e)}
+    elements = sorted({int(z) for frame in frames for z in np.unique(frame.numbers_e)})
     soap = SoapTerm(_SOAP, n_sparse=_N_SPARSE, embedding=_MIXED if len(elements) > _MIXED else None)
     with warnings.catch_warnings():  # of e0, which is of no account here
         warnings.simplefilter("ignore", GapkitWarning)
         model = GAP([PairTerm(_REACH), soap], _NOISE, baselines=[]).fit([*alone, *frames], rng=0)
-    predicted = iter(model.predict(frames, want={"energy", "energy_std"}))
-    seen = []
-    for name, which in chosen.items():
-        own, size_s = [next(predicted) for _ in which], table.n_atoms_s[which]
-        off_s = table.energy_s[which] - [p.energy for p in own] / size_s
-        std = float(np.mean([p.energy_epistemic_std for p in own] / size_s))
-        bound = float(np.mean([table.energy_s[s] - _of_elements(table.frames[s], model) for s in which]))
-        seen.append(Seen(name, float(off_s.mean()), float(off_s.std()), std, bound))
-    return seen
+    each = sorted(usable)
+    if table.n_atoms_s[each].sum() > _MOST_SEEN:
+        each = [s for which in chosen.values() for s in which]
+    off = {}
+    for s, p in zip(each, model.predict([table.frames[s] for s in each], want={"energy", "energy_std"}), strict=True):
+        n, own = float(table.n_atoms_s[s]), float(table.energy_s[s])
+        e0 = float(np.mean([model.e0_[int(z)] for z in table.frames[s].numbers_e]))
+        off[s] = _Off(own - p.energy / n, float(p.energy_epistemic_std or 0.0) / n, own - e0)
+    return off, elements
+
+
+def _seen(table: Table, name: str, which: list[int], off: dict[int, _Off], elements: list[int]) -> Seen:
+    """What a config_type has in common."""
+    off_s, std, bound = (np.array(x) for x in zip(*(off[s] for s in which), strict=True))
+    shares = tuple(np.mean([_mixture(table.frames[s], elements) for s in which], axis=0).tolist())
+    return Seen(name, float(off_s.mean()), float(off_s.std()), float(std.mean()), float(bound.mean()), shares)
+
+
+def _mixture(frame: Frame, elements: list[int]) -> list[float]:
+    return [float(np.mean(frame.numbers_e == z)) for z in elements]
+
+
+def _odd(table: Table, off: dict[int, _Off], elements: list[int], known: set[int]) -> dict[int, float]:
+    """Energies far off those of about the same composition, eV/atom."""
+    which = np.array([s for s in off if s not in known])
+    mixture_sz = np.array([_mixture(table.frames[s], elements) for s in which])
+    off_s, std_s, bound_s = np.array([off[int(s)] for s in which]).T
+    found: dict[int, float] = {}
+    for k, s in enumerate(which):
+        like = np.abs(mixture_sz - mixture_sz[k]).max(axis=1) < _MIXTURE
+        if like.sum() < _ENOUGH:
+            continue
+        step = float(off_s[k] - np.median(off_s[like]))
+        distance = abs(float(bound_s[k] - np.median(bound_s[like])))
+        spread = typical(off_s[like] - np.median(off_s[like]))
+        if abs(step) > max(_GROSS, _SURE * std_s[k], _GROSS_SHARE * distance, _BEYOND * spread):
+            others = [int(o) for o in which[like] if o != s]
+            found |= {} if table.strained([int(s)], others) else {int(s): step}
+    return found
 
 
 def largest_step(seen: Sequence[Seen]) -> Step | None:
     """The largest step that is certain, large against what varies within its config_type, and no part of an energy far
-    from all others, which a small potential does not reach exactly."""
+    from all others, which a small potential does not reach exactly. Others are those of about the same composition:
+    forces do not tell e0 of the elements."""
     for own in sorted(seen, key=lambda one: -abs(one.off)):
-        rest = [other for other in seen if other is not own]
+        rest = [one for one in seen if one is not own and np.allclose(one.shares, own.shares, rtol=0.0, atol=_MIXTURE)]
+        if not rest:
+            continue
         usual, near = (float(np.median(x)) for x in zip(*((o.off, o.bound) for o in rest), strict=True))
         height = own.off - usual
         if abs(height) > max(_STEP, _CERTAIN * own.std, _ALIKE * own.spread, _SHARE * abs(own.bound - near)):
             return Step(own.group, height, own.spread)
     return None
-
-
-def _of_elements(frame: Frame, model: GAP) -> float:
-    """e0 of the elements of a structure, eV/atom."""
-    return float(np.mean([model.e0_[int(z)] for z in frame.numbers_e]))

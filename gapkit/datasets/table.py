@@ -12,11 +12,14 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import Frame, Keys
-from gapkit.datasets.bonds import Bond, crushed, shortest
+from gapkit.datasets.bonds import Bond, crushed, shortest, usual_share
 from gapkit.datasets.finding import Finding, Place, Severity
 from gapkit.datasets.fingerprints import Fingerprints
 from gapkit.datasets.pairs import Pairs, similar_pairs
 from gapkit.typing import FloatArray
+
+_STRAINED = 0.12  # share by which bonds must differ before an energy is beyond judgement; 0.08 in liquids
+_SAMPLE = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,16 @@ class Table:
     def pairs(self) -> Pairs:
         """Pairs of similar structures."""
         return similar_pairs(self.frames, self.fingerprints.mean_sf)
+
+    def strained(self, which: Sequence[int], others: Sequence[int]) -> set[int]:
+        """Those whose energies may lie far above the others': bonds are much shorter or longer than theirs."""
+        if not which or not others:
+            return set()
+        some = [others[k] for k in np.unique(np.linspace(0, len(others) - 1, _SAMPLE).round().astype(int))]
+        usual = float(np.median([usual_share(self.frames[s]) for s in some]))
+        high = float(np.median(self.energy_s[some]))
+        above = [s for s in which if self.energy_s[s] > high]
+        return {s for s in above if abs(usual_share(self.frames[s]) / usual - 1.0) > _STRAINED}
 
     def by(self, key: Callable[[Member], Any]) -> dict[Any, list[int]]:
         """Indices of members with the same `key`, sorted by it."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from gapkit.errors import DataError, NothingInReach
+from gapkit.errors import DataError, NothingInReach, warn
 from gapkit.gp.folds import Folds
 from gapkit.gp.noise import Noise
 from gapkit.model.choice import DEFAULT, GIVEN, Choice
@@ -43,6 +43,7 @@ _APART_DATA = 3  # elements apart are compared with mixed ones once more on data
 _EVIDENCE_POINTS = 500  # most sparse points with which the evidence of all data is maximised
 _OPERATIONS = 5e12  # of the rows of the final fit: some minutes
 _SHARE = 0.5  # of the machine's memory
+_CONTRADICTING = 0.1  # eV/atom; energies of sound data, of any elements and phases, are predicted ten times better
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +190,7 @@ class _Search:
         if noise is None:
             noise = self.start.scaled({str(kind): factor for kind, factor in scales.items()})
             self._tell_noise(noise, curve.small)
+            _warn_of_energies(noise)
         return shape, wanted, noise
 
     def _rows(self, shape: Shape, n: Any) -> Compressed:
@@ -237,7 +239,8 @@ class _Search:
         for points in sorted({max(n // 4, 1), max(n // 2, 1), n}):
             part = made if points == n else made.thinned(points)
             folds = Folds(part.prior_mm, part.fixed, part.folds)
-            curve.append((points, self.trials.judged(folds, curve[-1][1].scales if curve else None)))
+            judged = self.trials.judged(folds, curve[-1][1].scales if curve else None)
+            curve.append((points, judged if curve else self.trials.reconsidered(part, folds, judged, STEPS)))
             last_two = [*last_two[-1:], (folds, curve[-1][1])]
             if points <= _EVIDENCE_POINTS or len(curve) == 1:
                 small = part, folds, curve[-1][1]
@@ -276,3 +279,10 @@ class _Search:
             theirs = f"the evidence takes about {getattr(rival, kind):.2g}, {than}"
             text = f"{getattr(noise, kind):.2g} {SIGMA_UNITS[kind]}"
             self._tell(f"sigma_{kind}", text, f"least errors of left-out frames{bound}; {theirs}")
+
+
+def _warn_of_energies(noise: Noise) -> None:
+    """What such a σ of energies means."""
+    if noise.energy is not None and noise.energy > _CONTRADICTING:
+        what = f"Left-out energies are predicted to {noise.energy:.2g} eV/atom only: some labels may be wrong"
+        warn(f"{what}, or of another method. Fix: run `gapkit check` on the frames and leave out what it finds.")

@@ -305,6 +305,22 @@ def test_pressed_and_torn_crystals_are_no_outliers() -> None:
     assert only(check_frames([*faulty, *volumes]), "energy-outlier").frames == (4,)
 
 
+def test_energies_of_pressed_crystals_are_of_no_other_unit() -> None:
+    """A quarter of the usual energy per atom, in a cell of four, would be the usual one per atom."""
+
+    def down(results: dict[str, np.ndarray], atoms: Atoms) -> None:
+        results["energy"] = results["energy"] - 5.0 * len(atoms)
+
+    below, found = changed(RATTLED, down), []
+    quarter = 0.25 * below[0].get_potential_energy() / len(below[0])
+    for a in (2.5, 3.6):
+        crystal = bulk("Cu", a=a, cubic=True)
+        crystal.calc = SinglePointCalculator(crystal, energy=quarter * len(crystal), forces=np.zeros((4, 3)))
+        found.append(check_frames([*below, crystal]).by_rule("energy-per-atom"))
+    assert not found[0]
+    assert found[1][0].frames == (len(below),)
+
+
 def test_two_methods() -> None:
     """0.1 eV/atom between two sets of frames that are alike in structure."""
 

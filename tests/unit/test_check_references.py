@@ -83,21 +83,38 @@ def test_dimers_beside_crystals_have_no_zero_that_forces_could_tell() -> None:
     assert not check_frames(structures).by_rule("two-methods")
 
 
-DEFECTS = [Seen(f"defect {k}", off, 0.001, 0.008, -4.8) for k, off in enumerate([-0.038, -0.03, -0.014, 0.007, 0.022])]
+DEFECTS = [
+    Seen(f"defect {k}", off, 0.001, 0.008, -4.8, (0.5, 0.5))
+    for k, off in enumerate([-0.038, -0.03, -0.014, 0.007, 0.022])
+]
 
 
 def test_the_step_of_one_config_type_is_measured_from_the_usual_one() -> None:
-    off = Seen("slab", 0.17, 0.018, 0.02, -4.6)
+    off = Seen("slab", 0.17, 0.018, 0.02, -4.6, (0.48, 0.52))
     found = largest_step([*DEFECTS, off])
     assert found is not None
     assert (found.group, found.height) == ("slab", pytest.approx(0.184))
     assert largest_step(DEFECTS) is None
+    assert largest_step([*DEFECTS, off._replace(shares=(1.0, 0.0))]) is None  # another e0 would explain it
 
 
 def test_a_small_potential_is_no_judge_of_energies_far_from_all_others() -> None:
     """Nor are these a measure for the others."""
-    far = Seen("shear", 0.26, 0.005, 0.03, -2.3)
+    far = Seen("shear", 0.26, 0.005, 0.03, -2.3, (0.5, 0.5))
     assert largest_step([*DEFECTS, far]) is None
     found = largest_step([*DEFECTS, far._replace(bound=-4.5)])
     assert found is not None
     assert found.group == "shear"
+
+
+def test_a_single_energy_of_another_structure_is_found_by_the_forces_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two defects, too few to be compared with one another and too far from all others to be compared with these."""
+    monkeypatch.setattr(check, "COMPARISONS", (energies_against_forces,))
+    structures = copper(0.0)
+    for k in range(2):
+        crystal = bulk("Cu", cubic=True) * (2, 2, 2)
+        crystal += Atoms("Cu", [crystal.positions[0] + [1.8, 0.1 * k, 0.0]])
+        structures.append(labelled(crystal, "interstitial", 300 + k, 1.5 * k))
+    (one,) = check_frames(structures).by_rule("energy-outlier")
+    assert one.frames == (len(structures) - 1,)
+    assert "+1." in one.what
