@@ -60,6 +60,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{trials_table(found)}\n\n{found.agreement}\n")
     seconds = time.perf_counter() - started
     print(f"best: {in_words(found.best.settings)}; {counted(len(found.trials), 'trial')} in {seconds:.1f} s")
+    if found.at_edge:
+        fix = "--space with values beyond shows whether others are better"
+        print(f"at the edge of what was tried: {in_words(found.at_edge)}; {fix}")
     write_whole(output, settings_text(found.model(), found.seed, _comment(found)).encode())
     print(f"wrote {output}: gapkit fit {' '.join(arguments.train)} --config {output} -o MODEL.gap", flush=True)
     if arguments.json:

@@ -284,5 +284,8 @@ class _Search:
 def _warn_of_energies(noise: Noise) -> None:
     """What such a σ of energies means."""
     if noise.energy is not None and noise.energy > _CONTRADICTING:
-        what = f"Left-out energies are predicted to {noise.energy:.2g} eV/atom only: some labels may be wrong"
-        warn(f"{what}, or of another method. Fix: run `gapkit check` on the frames and leave out what it finds.")
+        what = (
+            f"Energies of left-out frames contradict the rest (σ of {noise.energy:.2g} eV/atom fits them best): some "
+        )
+        what += "may be wrong, or of another method"
+        warn(f"{what}. Fix: run `gapkit check` on the frames, leave out what it finds, and fit again.")

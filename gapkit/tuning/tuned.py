@@ -20,6 +20,7 @@ from gapkit.typing import KINDS
 
 _ALIKE: Final = 0.01  # relative difference of errors that is none
 _ENOUGH: Final = 3  # trials for a rank correlation
+_SIDES: Final = 3  # values of which one may lie between the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,19 @@ class Tuning:
             f"errors {ours}. With the choice by evidence they are {more}{rank}."
         )
 
+    @property
+    def at_edge(self) -> dict[str, float]:
+        """Settings of which the best value is the smallest or largest of three or more that were tried: beyond it there
+        may be a better one."""
+        found = {}
+        for name in self.space.values:
+            tried = {trial.settings[name] for trial in self.trials}
+            numbers = [value for value in tried if isinstance(value, (int, float)) and not isinstance(value, bool)]
+            best = self.best.settings[name]
+            if len(numbers) == len(tried) >= _SIDES and best in (min(numbers), max(numbers)):
+                found[name] = best
+        return found
+
     def model(self, by: str | None = None) -> GAP:
         """The model with the best settings, not fitted; `by` another of the scores."""
         trial = min(self.trials, key=lambda trial: trial.score(known_score(by or self.by)))
@@ -126,6 +140,7 @@ class Tuning:
             "best_by_evidence": self.best_by_evidence.as_dict(),
             "by": self.by,
             "left_out": self.left_out,
+            "at_edge": self.at_edge,
             "agrees": self.agrees,
             "agreement": self.agreement,
             "loss": self.loss if math.isfinite(self.loss) else None,

@@ -79,6 +79,9 @@ def test_the_settings_that_it_writes_make_the_model_that_it_found(run: Run) -> N
     assert len(report["trials"]) == 12
     best = ", ".join(f"{name} {value:g}" for name, value in report["best"]["settings"].items())
     assert f"best: {best}; 12 trials in " in out
+    edges = ", ".join(f"{name} {value:g}" for name, value in report["at_edge"].items())
+    assert edges
+    assert f"at the edge of what was tried: {edges}; --space" in out
     run("fit", "train.xyz", "-o", "fit.gap", "--config", "best.toml", "--jobs", 1, "--keep-data")
     assert Path("fit.gap").read_bytes() == Path("best.gap").read_bytes()
     soap = load("fit.gap").terms[1]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
-from gapkit import GAP, Noise, SoapTerm, TripletTerm
+from gapkit import GAP, GapkitWarning, Noise, SoapTerm, TripletTerm
 from gapkit.gp.folds import Scales
 from gapkit.model import choosing
 from gapkit.model.choice import GIVEN
@@ -145,6 +146,22 @@ def test_a_tight_ceiling_limits_the_points() -> None:
     assert search._most_points() == 72  # nine tenths of the 80 atoms
     search.ceiling = 8.0 * 50**2 * 8  # three kinds and five more factors of 50 points
     assert search._most_points() == 50
+
+
+def test_wrong_energies_do_not_cost_the_forces() -> None:
+    """σ of energies grows beyond the range of the search, to that of the evidence, and the user is told."""
+    structures = [crystal(k) if k % 2 else cluster(k, "Si6") for k in range(24)]
+    for k in (2, 3, 9, 14, 17):
+        results = dict(structures[k].calc.results)
+        results["energy"] += (-1) ** k * 40.0 * len(structures[k])
+        structures[k].calc = SinglePointCalculator(structures[k], **results)
+    with pytest.warns(GapkitWarning, match="contradict the rest.*gapkit check"):
+        found = choose(GAP(e0=E0).prepare(structures), SMALL, None, n_jobs=1, ceiling=float("inf"))
+    assert found.noise is not None
+    assert found.noise.energy is not None
+    assert found.noise.forces is not None
+    assert found.noise.energy > 10.0
+    assert found.noise.forces < 0.05
 
 
 def test_fit_uses_the_choices() -> None:

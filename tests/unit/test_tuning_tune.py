@@ -318,6 +318,14 @@ def verdict(*trials: Trial, by: str = "leave_one_out") -> Tuning:
     return Tuning(trials, model(), space, 0, by, "frame")
 
 
+def test_a_best_value_at_the_end_of_those_tried_is_named() -> None:
+    low, middle, high = of(1.0, 1.0, 1.0), of(1.0, 0.8, 0.8, 3), of(1.0, 0.6, 0.6, 4)
+    assert verdict(low, middle, high).at_edge == {"zeta": 4}
+    assert verdict(low, middle, high).as_dict()["at_edge"] == {"zeta": 4}
+    assert verdict(of(1.0, 1.0, 1.0), middle, of(1.0, 0.9, 0.9, 4)).at_edge == {}
+    assert verdict(low, high).at_edge == {}
+
+
 def test_one_percent_of_energies_weighs_as_one_of_forces() -> None:
     first, energies, forces = of(1.0, 1.0, 1.0), of(3.0, 0.8, 1.1, 3), of(2.0, 1.1, 0.7, 4)
     found = verdict(first, energies, forces)
