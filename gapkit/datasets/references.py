@@ -1,7 +1,8 @@
-"""Energies of whole config_types against the forces of all structures, in a small potential.
+"""Energies of whole config_types, and single ones, against the forces of all structures, in a small potential.
 
 Forces say how the energy changes from structure to structure, whatever its zero: a potential that hardly sees energies
-tells whether those of a config_type were computed with another pseudopotential, basis or set of k-points than the rest.
+tells whether those of a config_type were computed with another pseudopotential, basis or set of k-points than the rest,
+and which single ones are of another structure, or of electrons in another state.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def _offsets(table: Table, usable: set[int], chosen: dict[str, list[int]]) -> tu
     with warnings.catch_warnings():  # of e0, which is of no account here
         warnings.simplefilter("ignore", GapkitWarning)
         model = GAP([PairTerm(_REACH), soap], _NOISE, baselines=[]).fit([*alone, *frames], rng=0)
-    each = sorted(usable)
+    each = [s for s in sorted(usable) if set(table.frames[s].numbers_e.tolist()) <= set(elements)]
     if table.n_atoms_s[each].sum() > _MOST_SEEN:
         each = [s for which in chosen.values() for s in which]
     off = {}

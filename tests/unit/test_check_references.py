@@ -65,6 +65,15 @@ def test_without_forces_or_with_one_config_type_there_is_nothing_to_compare() ->
     assert not [f for f in check_frames(bare).by_rule("two-methods") if "forces" in f.what]
 
 
+def test_two_structures_of_another_element_are_left_alone() -> None:
+    structures = copper(0.0)
+    for k in range(2):
+        structures.append(labelled(bulk("Ni", cubic=True) * (2, 1, 1), "nickel", k, 0.0))
+    report = check_frames(structures)
+    assert not report.by_rule("two-methods")
+    assert not report.by_rule("energy-outlier")
+
+
 def test_a_step_that_like_structures_show_is_told_once() -> None:
     structures = copper(0.0)
     for atoms in structures:
