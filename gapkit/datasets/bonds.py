@@ -14,8 +14,8 @@ from gapkit.typing import FloatArray, IntArray
 CRUSHED: Final = 0.4
 """Share of covalent radii within which most atoms of no frame have three others; the least one pair has is 0.59."""
 _OTHERS: Final = 3
-_AS_NEAR: Final = 1.1
-_EVEN: Final = 0.05
+_AS_NEAR: Final = 1.1  # times the shortest distance, of neighbours that balance one another …
+_EVEN: Final = 0.05  # … to this share of their number
 
 
 class Bond(NamedTuple):

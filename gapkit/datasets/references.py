@@ -34,9 +34,10 @@ _MIXED: Final = 2  # densities of three elements or more
 _ATOMS, _MOST_ATOMS = 6000, 20000  # that are fitted; above the latter a check would take too long
 _LEAST, _MOST = 3, 60  # structures of a config_type
 _FEW, _LOOSE = 5, 60.0  # atoms, and Å³ per atom beyond which they are no crystal
-_FORCE: Final = 0.02  # eV/Å
+_FORCE: Final = 0.005  # eV/Å; below it lie perfect crystals
 _STEP: Final = 0.04  # eV/atom that is worth a word
-_CERTAIN: Final = 7.0  # σ of a mean energy; up to 4.6 occurs in sound sets
+_CERTAIN: Final = 6.0  # σ of a mean energy; up to 4.6 occurs in sound sets …
+_MIXED_CERTAIN: Final = 10.0  # … and 8.5 where elements share densities, as in Nb-Mo-Ta-W
 _ALIKE: Final = 2.5  # spreads of the differences within the config_type
 _MIXTURE: Final = 0.1  # difference of the shares of an element within which config_types are compared
 _MOST_SEEN: Final = 50_000  # atoms of which single energies are looked at
@@ -63,6 +64,8 @@ class Seen(NamedTuple):
         Mean energy against e0 of the elements.
     shares
         Mean shares of the elements among its atoms.
+    pushed
+        Whether there are forces that lead to other structures, as there are none in perfect crystals.
     """
 
     group: str
@@ -71,6 +74,7 @@ class Seen(NamedTuple):
     std: float
     bound: float
     shares: tuple[float, ...]
+    pushed: bool = True
 
 
 class Step(NamedTuple):
@@ -93,8 +97,7 @@ def energies_against_forces(table: Table) -> Iterator[Finding]:
     if len(groups) < 2 or atoms > _MOST_ATOMS:
         return
     off, elements = _offsets(table, usable, chosen)
-    pushed = {name: which for name, which in chosen.items() if _pushed(table, which)}
-    step = largest_step([_seen(table, name, which, off, elements) for name, which in pushed.items()])
+    step = largest_step([_seen(table, name, which, off, elements) for name, which in chosen.items()])
     if step is not None:
         what = (
             f"Energies of {step.group} lie about {1e3 * step.height:+.0f} ± {1e3 * step.spread:.0f} meV/atom off those "
@@ -118,11 +121,6 @@ def _usable(table: Table) -> set[int]:
         for s, frame in enumerate(table.frames)
         if s not in table.suspect and frame.energy is not None and frame.forces_ec is not None and not _is_apart(frame)
     }
-
-
-def _pushed(table: Table, which: list[int]) -> bool:
-    """Whether there are forces that lead to other structures, as there are none in perfect crystals."""
-    return float(np.median([largest_force(table.frames[s]) or 0.0 for s in which])) > _FORCE
 
 
 def _is_apart(frame: Frame) -> bool:
@@ -171,7 +169,8 @@ def _seen(table: Table, name: str, which: list[int], off: dict[int, _Off], eleme
     """What a config_type has in common."""
     off_s, std, bound = (np.array(x) for x in zip(*(off[s] for s in which), strict=True))
     shares = tuple(np.mean([_mixture(table.frames[s], elements) for s in which], axis=0).tolist())
-    return Seen(name, float(off_s.mean()), float(off_s.std()), float(std.mean()), float(bound.mean()), shares)
+    pushed = float(np.median([largest_force(table.frames[s]) or 0.0 for s in which])) > _FORCE
+    return Seen(name, float(off_s.mean()), float(off_s.std()), float(std.mean()), float(bound.mean()), shares, pushed)
 
 
 def _mixture(frame: Frame, elements: list[int]) -> list[float]:
@@ -201,12 +200,13 @@ def largest_step(seen: Sequence[Seen]) -> Step | None:
     """The largest step that is certain, large against what varies within its config_type, and no part of an energy far
     from all others, which a small potential does not reach exactly. Others are those of about the same composition:
     forces do not tell e0 of the elements."""
-    for own in sorted(seen, key=lambda one: -abs(one.off)):
+    certain = _MIXED_CERTAIN if seen and len(seen[0].shares) > _MIXED else _CERTAIN
+    for own in sorted((one for one in seen if one.pushed), key=lambda one: -abs(one.off)):
         rest = [one for one in seen if one is not own and np.allclose(one.shares, own.shares, rtol=0.0, atol=_MIXTURE)]
         if not rest:
             continue
         usual, near = (float(np.median(x)) for x in zip(*((o.off, o.bound) for o in rest), strict=True))
         height = own.off - usual
-        if abs(height) > max(_STEP, _CERTAIN * own.std, _ALIKE * own.spread, _SHARE * abs(own.bound - near)):
+        if abs(height) > max(_STEP, certain * own.std, _ALIKE * own.spread, _SHARE * abs(own.bound - near)):
             return Step(own.group, height, own.spread)
     return None

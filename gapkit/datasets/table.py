@@ -18,8 +18,8 @@ from gapkit.datasets.fingerprints import Fingerprints
 from gapkit.datasets.pairs import Pairs, similar_pairs
 from gapkit.typing import FloatArray
 
-_STRAINED = 0.12  # share by which bonds must differ before an energy is beyond judgement; 0.08 in liquids
-_SAMPLE = 30
+_STRAINED = 0.16  # share by which bonds must differ before an energy is beyond judgement; up to 0.15 in liquids
+_SAMPLE = 30  # structures that say what is usual
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,6 +116,16 @@ def test_a_small_potential_is_no_judge_of_energies_far_from_all_others() -> None
     assert found.group == "shear"
 
 
+def test_perfect_crystals_and_elements_that_share_densities_are_judged_with_care() -> None:
+    """No force leads from the former to the others; of the latter σ is too small."""
+    off = Seen("crystal", 0.17, 0.018, 0.02, -4.6, (0.5, 0.5))
+    assert largest_step([*DEFECTS, off]) is not None
+    assert largest_step([*DEFECTS, off._replace(pushed=False)]) is None
+    three = [one._replace(shares=(0.5, 0.5, 0.0)) for one in [*DEFECTS, off]]
+    assert largest_step(three) is None
+    assert largest_step([*three[:-1], three[-1]._replace(off=0.25)]) is not None
+
+
 def test_a_single_energy_of_another_structure_is_found_by_the_forces_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two defects, too few to be compared with one another and too far from all others to be compared with these."""
     monkeypatch.setattr(check, "COMPARISONS", (energies_against_forces,))
