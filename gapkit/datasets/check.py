@@ -18,7 +18,7 @@ from gapkit.datasets.labels import extras, label_names, missing_labels
 from gapkit.datasets.methods import energies_against_structure
 from gapkit.datasets.outliers import force_outliers
 from gapkit.datasets.reading import Part, read_part, to_table
-from gapkit.datasets.references import energies_against_forces
+from gapkit.datasets.references import against_forces_of_all
 from gapkit.datasets.report import Report
 from gapkit.datasets.stresses import stresses
 from gapkit.datasets.summary import summarise
@@ -44,7 +44,7 @@ COMPARISONS: Final[tuple[Rule, ...]] = (
     forces_against_energies,
     stresses,
     energies_against_structure,
-    energies_against_forces,
+    against_forces_of_all,
     duplicates,
 )
 """The same of rules that compare structures, for which some are too dense."""

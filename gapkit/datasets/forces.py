@@ -90,6 +90,7 @@ def _not_compared(table: Table, alone: Mapping[str, list[int]]) -> Iterator[Find
     """Groups with forces and without frames that would test them."""
     pushed = {g: which for g, which in alone.items() if any(_force(table, s) > _NO_FORCE for s in which)}
     if pushed:
+        table.unjudged.update(s for which in pushed.values() for s in which)
         what = f"Energies and forces could not be compared, in {named_groups(list(pushed))}: no or too few frames with "
         what += f"equal cells that differ by less than {NEAR:g} Å"
         fix = "check units and sign of their labels by hand, or add frames of a run, a few steps apart"

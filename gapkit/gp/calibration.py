@@ -30,51 +30,48 @@ LIMIT_ATOMS: Final = 20
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """A rising function of the raw standard deviation u, u² = data part + what exceeds `prior_known` of the prior part.
+    """σ² = f(u)² + a share of what exceeds `prior_known` of the prior part; u² = data part of the raw variance.
 
-    Between knots the logarithm of σ is linear in that of u; outside, σ is proportional to u, below the first knot
-    down to a hundredth of its σ. One knot is a plain factor: σ = (sigma/raw) u everywhere.
+    f rises with u. Between knots its logarithm is linear in that of u; outside, f is proportional to u, below the first
+    knot down to a hundredth of its σ. One knot is a plain factor: f = (sigma/raw) u everywhere.
 
     What sparse points do not span is nearly the same everywhere near the data, and tells nothing about errors there: on
-    molybdenum and silicon, any share of it in u worsens their order. Far from the data it grows to the prior itself,
-    and is the only warning.
+    molybdenum and silicon, any share of it in u worsens their order. Far from the data it grows, but nearly always to
+    much more than errors do, above all where pairs and triangles are summed over many neighbours: hence the share.
 
     Attributes
     ----------
     raw_k, sigma_k
-        Knots, ascending, shape (K,); in eV/atom, eV/Å or eV/Å³.
+        Knots of f, ascending, shape (K,); in eV/atom, eV/Å or eV/Å³.
     prior_known
         Largest prior part (variance of a component) among the values that the scale was fitted to.
+    prior_share
+        Share of the prior part that errors of these values had at most, in [0, 1].
     """
 
     LOWEST: ClassVar[float] = 0.01
-    """σ is not extrapolated below this share of that of the first knot."""
+    """f is not extrapolated below this share of that of the first knot."""
 
     raw_k: FloatArray
     sigma_k: FloatArray
     prior_known: float = 0.0
-
-    def raw(self, data_xc: FloatArray, prior_xc: FloatArray) -> FloatArray:
-        """u of every value, in the shape of the two variances."""
-        excess_xc = np.maximum(prior_xc - self.prior_known, 0.0)
-        return np.sqrt(np.maximum(data_xc + excess_xc, 0.0))  # rounding can make it negative
-
-    def raw_rms(self, data_xc: FloatArray, prior_xc: FloatArray) -> FloatArray:
-        """The u of `sigma`: rms over components, shape (X,)."""
-        return np.sqrt(np.mean(self.raw(data_xc, prior_xc) ** 2, axis=1))
+    prior_share: float = 1.0
 
     def apply(self, data_xc: FloatArray, prior_xc: FloatArray) -> FloatArray:
         """σ of components, shape (X, C).
 
-        Their rms is the function of that of u. Components share it as they share u, save that each has at least
-        √0.1 of the rms (`ISOTROPIC`).
+        The rms of f over components is the function of that of u. Components share it as they share u, save that each
+        has at least √0.1 of the rms (`ISOTROPIC`).
         """
-        u_xc, u_x = self.raw(data_xc, prior_xc), self.raw_rms(data_xc, prior_xc)[:, None]
-        share_xc = np.where(u_x > 0.0, u_xc / np.where(u_x > 0.0, u_x, 1.0), 1.0)
-        return np.sqrt(ISOTROPIC + (1.0 - ISOTROPIC) * share_xc**2) * self.sigma(u_x[:, 0])[:, None]
+        square_xc = np.maximum(data_xc, 0.0)  # rounding can make it negative
+        square_x = np.mean(square_xc, axis=1)[:, None]
+        share_xc = np.where(square_x > 0.0, square_xc / np.where(square_x > 0.0, square_x, 1.0), 1.0)
+        f_x = self.sigma(np.sqrt(square_x[:, 0]))[:, None]
+        excess_xc = np.maximum(prior_xc - self.prior_known, 0.0)
+        return np.sqrt((ISOTROPIC + (1.0 - ISOTROPIC) * share_xc) * f_x**2 + self.prior_share * excess_xc)
 
     def sigma(self, u_x: FloatArray) -> FloatArray:
-        """σ of values of u, shape (X,)."""
+        """f of values of u, shape (X,)."""
         if len(self.raw_k) == 1:
             return u_x * (self.sigma_k[0] / self.raw_k[0])
         inside = np.clip(u_x, self.raw_k[0], self.raw_k[-1])
@@ -156,9 +153,12 @@ class Calibration:
                 arrays[f"calibration.{kind}.{number}.raw"] = scale.raw_k
                 arrays[f"calibration.{kind}.{number}.sigma"] = scale.sigma_k
         arrays |= {f"calibration.{kind}.samples": rows for kind, rows in self.samples.items()}
-        known = {k: {str(z): scale.prior_known for z, scale in own.items()} for k, own in self.scales.items()}
+        priors = {
+            name: {k: {str(z): getattr(scale, name) for z, scale in own.items()} for k, own in self.scales.items()}
+            for name in ("prior_known", "prior_share")
+        }
         report = {kind: dict(own) for kind, own in self.report.items()}
-        return {"prior_known": known, "report": report, "samples": list(self.samples)}, arrays
+        return {**priors, "report": report, "samples": list(self.samples)}, arrays
 
     @classmethod
     def build(cls, document: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> Calibration:
@@ -167,17 +167,22 @@ class Calibration:
         for kind, known in document["prior_known"].items():
             if kind not in KINDS or str(ALL) not in known:
                 raise ValueError(f"no calibration of '{kind}'")
-            scales[kind] = {int(z): _scale(f"calibration.{kind}.{z}", x, arrays) for z, x in known.items()}
+            shares = (document["prior_share"] or {}).get(kind, {})
+            scales[kind] = {
+                int(z): _scale(f"calibration.{kind}.{z}", x, shares.get(z), arrays) for z, x in known.items()
+            }
         samples: dict[Kind, FloatArray] = {kind: arrays[f"calibration.{kind}.samples"] for kind in document["samples"]}
         if any(rows.ndim != 2 or rows.shape[1] != 2 for rows in samples.values()):
             raise ValueError("samples of a calibration have two columns")
         return cls(scales, document["report"], samples)
 
 
-def _scale(name: str, prior_known: float, arrays: Mapping[str, FloatArray]) -> Scale:
-    """One scale of a model file, its knots checked."""
+def _scale(name: str, prior_known: float, prior_share: float | None, arrays: Mapping[str, FloatArray]) -> Scale:
+    """One scale of a model file, its knots checked. Without a share it is that of its last knot: the prior part of
+    older files was scaled as the data part."""
     raw_k, sigma_k = arrays[f"{name}.raw"], arrays[f"{name}.sigma"]
     same = raw_k.ndim == 1 and raw_k.shape == sigma_k.shape and len(raw_k) > 0
     if not same or not (np.diff(raw_k) > 0.0).all() or not (np.concatenate([raw_k, sigma_k]) > 0.0).all():
         raise ValueError(f"the knots of {name} are no rising positive numbers")
-    return Scale(raw_k, sigma_k, float(prior_known))
+    share = (sigma_k[-1] / raw_k[-1]) ** 2 if prior_share is None else prior_share
+    return Scale(raw_k, sigma_k, float(prior_known), float(share))

@@ -19,7 +19,7 @@ from gapkit.errors import ModelFileError
 
 Arrays = dict[str, np.ndarray]
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the file's content, raised by one with every change."""
 
 _FORMAT = "gapkit model"

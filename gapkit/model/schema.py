@@ -150,7 +150,13 @@ def _from_3(document: Json) -> Json:
     return {**document, "keys": {}, "baselines": older}
 
 
-_STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(document: Json) -> Json:
+    """Schema 5 knows what share of the prior part errors have."""
+    calibration = document["calibration"]
+    return {**document, "calibration": calibration and {**calibration, "prior_share": None}}
+
+
+_STEPS: dict[int, Callable[[Json], Json]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 """What makes a document of each schema one of the next."""
 
 

@@ -26,6 +26,8 @@ SPECIES_FRAMES: Final = 10
 """Fewest structures that they come from."""
 DEGENERATE: Final = 1e-4
 """Share of the rms of u below which u is rounding, and the value zero by symmetry."""
+NOTHING: Final = 1e-6
+"""eV/Å; all forces of which the model is so sure are zero by symmetry."""
 SAMPLES: Final = 3000
 LEVELS: Final = tuple(k / 20 for k in range(1, 20))
 """Probabilities of the central intervals of ``observed_coverage``."""
@@ -38,10 +40,11 @@ def calibrate(
 ) -> Calibration:
     """Find what makes the model's standard deviations agree with its errors, and let its predictions use it.
 
-    The raw u² of a value is the data part of its posterior variance, plus what the part that sparse points do not span
-    has in excess of its largest value here. σ is a rising function of u: for forces one of each species with 100 atoms
-    or more, else one for all. Its form (a factor, or up to 8 knots) is the one that held-out errors favour, in five
-    folds over structures (`gapkit.uncertainty.curve.best_scale`). Values that are zero by symmetry are left out.
+    The raw u² of a value is the data part of its posterior variance. σ² is a rising function of u, squared: for forces
+    one of each species with 100 atoms or more, else one for all. Its form (a factor, or up to 8 knots) is the one that
+    held-out errors favour, in five folds over structures (`gapkit.uncertainty.curve.best_scale`). Where the part that
+    sparse points do not span exceeds its largest value here, the same share of that is added that errors have of it
+    here at most. Values that are zero by symmetry are left out.
 
     Parameters
     ----------
@@ -131,7 +134,10 @@ def _joined(one: Residuals, other: Residuals) -> Residuals:
 def _usable(rows: Residuals, kind: Kind) -> Residuals | None:
     """The rows that are not zero by symmetry; None, with a warning, where they come from too few structures."""
     u_x = np.sqrt(np.mean(rows.data_xc, axis=1))
-    rows = taken(rows, u_x > DEGENERATE * np.sqrt(np.mean(u_x**2)))
+    free = u_x > DEGENERATE * np.sqrt(np.mean(u_x**2))
+    if kind == "forces":
+        free &= u_x**2 + np.mean(rows.prior_xc, axis=1) > NOTHING**2
+    rows = taken(rows, free)
     n_frames = len(np.unique(rows.frame_x))
     if n_frames >= LEAST_FRAMES:
         return rows

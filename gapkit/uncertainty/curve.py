@@ -28,6 +28,9 @@ GENTLE: Final = 0.3
 """σ rises at least like this power of u: where errors do not (few config_types to leave out), a flat curve would not
 tell an unusual atom from a usual one. On whole sets it rises like u to the 0.5 … 1."""
 
+LARGEST: Final = 10
+"""One of so many rows has a large prior part."""
+
 CHUNKS: Final = 1000
 """Rows of neighbouring u are averaged to at most so many before a curve is fitted, along which it hardly changes."""
 
@@ -41,7 +44,7 @@ def factor(rows: Residuals) -> Scale:
     """σ = c u with the most likely c² = mean of error²/u² (rms over components)."""
     u_x = np.sqrt(np.mean(rows.data_xc, axis=1))
     squared = np.mean(rows.rms_error_x**2 / u_x**2, keepdims=True)
-    return Scale(np.ones(1), np.sqrt(np.maximum(squared, TINY)), _known(rows))
+    return Scale(np.ones(1), np.sqrt(np.maximum(squared, TINY)), *_of_prior(rows))
 
 
 def rising(rows: Residuals, least: int) -> Scale:
@@ -79,7 +82,7 @@ def rising(rows: Residuals, least: int) -> Scale:
     bounds = Bounds(np.r_[-30.0, 2.0 * GENTLE * np.diff(knots)], np.inf)
     first = np.maximum(np.diff(np.log(start), prepend=0.0), bounds.lb)
     found = minimize(cost, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-8})
-    return Scale(np.exp(knots), np.sqrt(unit * np.exp(np.cumsum(found.x))), _known(rows))
+    return Scale(np.exp(knots), np.sqrt(unit * np.exp(np.cumsum(found.x))), *_of_prior(rows))
 
 
 def _edges(log_u: FloatArray, least: int) -> IntArray:
@@ -139,6 +142,13 @@ def _worse(nll_x: FloatArray, other_x: FloatArray, frame_x: IntArray) -> bool:
     return float(np.mean(loss_x)) > standard_error(loss_x, frame_x)
 
 
-def _known(rows: Residuals) -> float:
-    """Largest prior part, which the errors of these rows have in them."""
-    return float(rows.prior_xc.max())
+def _of_prior(rows: Residuals) -> tuple[float, float]:
+    """Largest prior part, which the errors of these rows have in them, and the share of it that these have at most.
+
+    The share is mean error² over mean prior part in the tenth of rows of largest prior part, all of error² laid to it.
+    """
+    prior_x, square_x = np.mean(rows.prior_xc, axis=1), rows.rms_error_x**2
+    largest = np.argsort(prior_x, kind="stable")[-max(len(prior_x) // LARGEST, 1) :]
+    mean = float(prior_x[largest].mean())
+    share = min(float(square_x[largest].mean()) / mean, 1.0) if mean > 0.0 else 1.0
+    return float(rows.prior_xc.max()), share

@@ -32,6 +32,9 @@ FIRST = 16
 MOST_GAIN = 10.0
 """Largest ratio of total variance and its data part that is believed: symmetric structures have any."""
 
+KEPT_GAIN = 0.5
+"""Share of the last such ratio that stays at least: it falls with σ, and would be too small when σ rises again."""
+
 
 CHI = float(np.sqrt(8.0 / (3.0 * np.pi)))
 """Mean of the rms of three standard normal numbers."""
@@ -78,9 +81,11 @@ class Estimate:
 
     def learn(self, exact: Prediction) -> None:
         """Take over an exact σ."""
-        total_e, s_e = rms(exact.forces_epistemic_std) ** 2, np.maximum(self._s_e, 1e-30)
+        total_e = rms(exact.forces_epistemic_std) ** 2
+        now_e = np.minimum(total_e / np.maximum(self._s_e, 1e-30), MOST_GAIN)
+        self._gain_e = np.maximum(now_e, KEPT_GAIN * self._gain_e)
+        s_e = np.minimum(np.maximum(self._s_e, 1e-30), total_e / self._gain_e)  # which lags where σ falls
         self._s_e, self._noise = s_e, exact.forces_aleatoric_std or 0.0
-        self._gain_e = np.minimum(total_e / s_e, MOST_GAIN)
         self._share_e = np.minimum(1.0 / np.maximum(self._gain_e, 1e-30), 1.0)
         self._factor_e = np.ones(len(s_e))
         self._factor_e = rms(exact.forces_std) / np.maximum(self._std(s_e), 1e-30)

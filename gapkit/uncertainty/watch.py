@@ -24,7 +24,7 @@ BURST = 3.0
 """The same for one sample by itself, which exceeds it once in 10⁵ times where σ is at the limit."""
 
 WAIT, SHORT_WAIT = 50, 5
-"""Calculations between two exact σ near the limit, and beyond it."""
+"""Calculations between two exact σ near the limit, which also tell the end of an excursion, and beyond it."""
 
 NOVEL = 1.2
 """An atom less like the training data by this factor than any at an exact σ asks for one: samples do not see it."""
@@ -107,7 +107,7 @@ class ForceWatch:
         hot, waited = float(std_e.max()) / self._limit, self._schedule.waited(clock)
         near = hot > max(NEAR, 0.5 * (1.0 + self._exact_hot)) and waited >= WAIT
         beyond = (hot > PASSED or alone > BURST) and waited >= SHORT_WAIT
-        if not above and (near or beyond or self._schedule.due(clock, novelty)):
+        if waited >= WAIT if above else near or beyond or self._schedule.due(clock, novelty):
             std_e = rms(self.exact(atoms, clock).forces_std)
             self._schedule.done(clock, novelty)
             self._exact_hot = min(float(std_e.max()) / self._limit, 1.0)

@@ -10,7 +10,7 @@ import pytest
 from gapkit import Calibration, ConfigError, Scale
 from gapkit.gp.calibration import ISOTROPIC
 
-CURVE = Scale(np.array([0.01, 0.1]), np.array([0.05, 0.2]), 0.3)
+CURVE = Scale(np.array([0.01, 0.1]), np.array([0.05, 0.2]), 0.3, 0.25)
 FACTOR = Scale(np.ones(1), np.array([3.0]))
 
 
@@ -20,11 +20,11 @@ def test_a_curve_and_its_ends() -> None:
     assert FACTOR.sigma(u) == pytest.approx(3.0 * u)
 
 
-def test_raw_takes_what_exceeds_the_known_prior_part() -> None:
-    data, prior = np.array([[0.04, 0.09]]), np.array([[0.35, 0.2]])
-    assert CURVE.raw(data, prior) == pytest.approx(np.sqrt([[0.09, 0.09]]))
-    assert CURVE.raw_rms(data, prior) == pytest.approx([0.3])
-    assert CURVE.raw(np.array([[-1e-18]]), np.zeros((1, 1))) == 0.0  # rounding
+def test_a_share_of_what_exceeds_the_known_prior_part_is_added() -> None:
+    data, prior = np.array([[0.04, 0.09]]), np.array([[0.46, 0.2]])
+    bare = CURVE.apply(data, 0.0 * prior)
+    assert CURVE.apply(data, prior) ** 2 - bare**2 == pytest.approx(np.array([[0.25 * (0.46 - 0.3), 0.0]]))
+    assert CURVE.apply(np.array([[-1e-18]]), np.zeros((1, 1))) == pytest.approx(0.0005)  # rounding
 
 
 def test_components_share_sigma(rng: np.random.Generator) -> None:
@@ -33,7 +33,7 @@ def test_components_share_sigma(rng: np.random.Generator) -> None:
     data[4] = [0.0, 0.0, 0.003]
     prior = np.zeros_like(data)
     std = CURVE.apply(data, prior)
-    assert np.sqrt(np.mean(std**2, axis=1)) == pytest.approx(CURVE.sigma(CURVE.raw_rms(data, prior)))
+    assert np.sqrt(np.mean(std**2, axis=1)) == pytest.approx(CURVE.sigma(np.sqrt(np.mean(data, axis=1))))
     assert std[3] == pytest.approx(0.0005)
     assert std[4] == pytest.approx(CURVE.sigma(np.sqrt([0.001])) * np.sqrt([ISOTROPIC, ISOTROPIC, 3 - 2 * ISOTROPIC]))
     assert np.isfinite(std).all()
@@ -101,7 +101,7 @@ def test_through_a_file() -> None:
     for kind, scales in before.scales.items():
         for number, scale in scales.items():
             again = after.scales[kind][number]
-            assert again.prior_known == scale.prior_known
+            assert (again.prior_known, again.prior_share) == (scale.prior_known, scale.prior_share)
             assert np.array_equal(again.raw_k, scale.raw_k)
             assert np.array_equal(again.sigma_k, scale.sigma_k)
 
@@ -123,6 +123,14 @@ def test_a_damaged_file_is_noticed(name: str, value: np.ndarray | None) -> None:
     changed = {key: array for key, array in {**arrays, name: value}.items() if array is not None}
     with pytest.raises((ValueError, KeyError)):
         Calibration.build(document, changed)
+
+
+def test_without_a_share_that_of_the_last_knot_holds() -> None:
+    document, arrays = Calibration({"forces": {0: CURVE, 14: FACTOR}}).describe()
+    old = Calibration.build({**document, "prior_share": None}, arrays).scales["forces"]
+    assert old[0].prior_share == pytest.approx(4.0)
+    data, excess = np.array([[0.01]]), np.array([[0.16]])
+    assert old[14].apply(data, excess) == pytest.approx(3.0 * np.sqrt(data + excess))  # as older versions did
 
 
 def test_a_document_without_a_scale_for_all_is_refused() -> None:

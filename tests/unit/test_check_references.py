@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc100, fcc111
@@ -9,7 +12,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit.datasets import check, check_frames
-from gapkit.datasets.references import Seen, energies_against_forces, largest_step
+from gapkit.datasets.references import Seen, against_forces_of_all, largest_step
 
 
 def labelled(atoms: Atoms, group: str, seed: int, shift: float) -> Atoms:
@@ -41,7 +44,7 @@ def test_slabs_with_another_zero_of_the_energy_are_found_by_the_forces(
     shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check, "RULES", ())
-    monkeypatch.setattr(check, "COMPARISONS", (energies_against_forces,))
+    monkeypatch.setattr(check, "COMPARISONS", (against_forces_of_all,))
     structures = copper(shift)
     found = check_frames(structures).by_rule("two-methods")
     if shift == 0.0:
@@ -128,7 +131,7 @@ def test_perfect_crystals_and_elements_that_share_densities_are_judged_with_care
 
 def test_a_single_energy_of_another_structure_is_found_by_the_forces_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two defects, too few to be compared with one another and too far from all others to be compared with these."""
-    monkeypatch.setattr(check, "COMPARISONS", (energies_against_forces,))
+    monkeypatch.setattr(check, "COMPARISONS", (against_forces_of_all,))
     structures = copper(0.0)
     for k in range(2):
         crystal = bulk("Cu", cubic=True) * (2, 2, 2)
@@ -137,3 +140,40 @@ def test_a_single_energy_of_another_structure_is_found_by_the_forces_of_all(monk
     (one,) = check_frames(structures).by_rule("energy-outlier")
     assert one.frames == (len(structures) - 1,)
     assert "+1." in one.what
+
+
+def apart(seed: int) -> Atoms:
+    """A rattled crystal in a cell of its own: no other structure is near enough to compare ΔE with forces."""
+    random = np.random.default_rng(seed)
+    atoms = bulk("Cu", a=3.6, cubic=True) * (3, 2, 2)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + random.normal(scale=0.02, size=(3, 3))), scale_atoms=True)
+    return labelled(atoms, "default", seed, 0.0)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_forces_of_other_atoms_are_found_without_like_structures(mixed: bool) -> None:
+    structures = [apart(k) for k in range(32)]
+    random = np.random.default_rng(0)
+    for k, atoms in enumerate(structures):
+        forces = atoms.get_forces()
+        order = random.permutation(len(atoms)) if mixed else slice(None)
+        results = {"energy": atoms.get_potential_energy(), "forces": forces[order]}
+        structures[k].calc = SinglePointCalculator(atoms, **results)
+    report = check_frames(structures)
+    assert len(report.by_rule("not-compared")) == 1
+    found = report.by_rule("forces-against-structure")
+    assert len(found) == mixed
+    assert not [f for f in report.findings if f.severity != "note" and f not in found]
+    for finding in found:
+        assert finding.severity == "error"
+        assert len(finding.frames) == len(structures)
+        missed, size = (float(x) for x in re.findall(r"misses ([\d.]+) of ([\d.]+) eV/Å", finding.what)[0])
+        assert 0.6 * size < missed <= size
+
+
+def test_forces_of_relaxed_structures_are_not_judged_so() -> None:
+    structures = [apart(k) for k in range(32)]
+    for k, atoms in enumerate(structures):
+        small = 0.05 * np.random.default_rng(k).normal(size=(len(atoms), 3))
+        structures[k].calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy(), forces=small)
+    assert not check_frames(structures).by_rule("forces-against-structure")

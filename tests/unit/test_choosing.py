@@ -164,6 +164,17 @@ def test_wrong_energies_do_not_cost_the_forces() -> None:
     assert found.noise.forces < 0.05
 
 
+def test_forces_that_cannot_be_learned_are_told() -> None:
+    structures = [crystal(k) if k % 2 else cluster(k, "Si6") for k in range(24)]
+    for k, atoms in enumerate(structures):
+        order = np.random.default_rng(k).permutation(len(atoms))
+        atoms.calc = SinglePointCalculator(atoms, **{**atoms.calc.results, "forces": atoms.get_forces()[order]})
+    with pytest.warns(
+        GapkitWarning, match=r"Forces of left-out frames are hardly predicted: errors are .*gapkit check"
+    ):
+        choose(GAP(e0=E0).prepare(structures), SMALL, None, n_jobs=1, ceiling=float("inf"))
+
+
 def test_fit_uses_the_choices() -> None:
     structures = [crystal(k) if k % 2 else cluster(k, "Si6") for k in range(20)]
     model = GAP(e0=E0).fit(structures)

@@ -124,9 +124,9 @@ def test_the_estimate_is_exact_where_it_has_learned_and_follows_from_there(model
     )
 
 
-@pytest.mark.parametrize("n", [1, 3])
-def test_one_flag_per_excursion_with_an_exact_sigma(n: int, limit: str) -> None:
-    sentinel, atoms = watched(limit)
+@pytest.mark.parametrize(("n", "seed"), [(1, 0), (3, 0), (3, 1), (3, 2), (3, 3)])
+def test_one_flag_per_excursion_with_an_exact_sigma(n: int, seed: int, limit: str) -> None:
+    sentinel, atoms = watched(limit, rng=seed)
     amplitudes = excursions(n)
     moving(sentinel, atoms, amplitudes)
     assert len(sentinel.flags) == n

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,8 +115,14 @@ def test_the_prior_part_speaks_only_beyond_what_was_seen() -> None:
     bare = calibrated(drawn(seven)).scales["forces"][0]
     assert scale.apply(rows.data_xc, rows.prior_xc) == pytest.approx(bare.apply(rows.data_xc, 0.0 * rows.prior_xc))
     assert calibrated(rows).report["forces"]["spearman"] > 0.85
-    far = scale.apply(np.full((1, 3), 1e-6), np.full((1, 3), 1.0 + rows.prior_xc.max()))
-    assert far == pytest.approx(np.full((1, 3), 7.0), rel=0.05)  # the prior itself, times the factor of all errors
+    assert scale.prior_known == rows.prior_xc.max()
+    large = rms(np.sqrt(rows.prior_xc)) ** 2 > np.quantile(np.mean(rows.prior_xc, axis=1), 0.9)
+    share = np.mean(rows.error_xc[large] ** 2) / np.mean(rows.prior_xc[large])
+    assert 0.1 < share < 1.0
+    far = scale.apply(np.zeros((1, 3)), np.full((1, 3), 2.0 + rows.prior_xc.max()))
+    assert far**2 == pytest.approx(np.full((1, 3), 2.0 * share))  # no more than errors had of what was seen
+    larger = replace(rows, error_xc=10.0 * rows.error_xc)
+    assert calibrated(larger).scales["forces"][0].prior_share == 1.0  # the prior itself is the most
 
 
 def test_the_curve_is_the_most_likely_one() -> None:
@@ -185,6 +192,15 @@ def test_values_that_are_zero_by_symmetry_are_left_out() -> None:
     assert calibration.report["forces"]["n_values"] == 3600
     expected = calibrated(taken(rows, ~zero)).scales["forces"][0]
     assert np.array_equal(calibration.scales["forces"][0].sigma_k, expected.sigma_k)
+
+
+def test_forces_that_are_all_zero_by_symmetry_are_not_calibrated() -> None:
+    rows = drawn(seven)
+    still = replace(rows, data_xc=1e-16 * rows.data_xc, error_xc=1e-8 * rows.error_xc)
+    with pytest.warns(GapkitWarning, match="forces: not calibrated, since only 0 frames"), pytest.raises(DataError):
+        calibrated(still)
+    sure = replace(still, data_xc=1e-4 * rows.data_xc)  # sabotage: a model that is only very good
+    assert calibrated(sure).report["forces"]["n_values"] == rows.error_xc.size
 
 
 def test_samples_are_limited_and_the_seed_decides() -> None:
