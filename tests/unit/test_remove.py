@@ -22,7 +22,7 @@ SIGMAS = {"energy": 0.002, "forces": 0.05, "stress": 0.02}
 
 def model(**changes: Any) -> GAP:
     """A SOAP alone, whose weights magnify rounding little, and a repulsion."""
-    return GAP([SoapTerm(soap_arguments(), zeta=2, n_sparse=8)], **{"noise": Noise(**SIGMAS), **changes})
+    return GAP([SoapTerm(soap_arguments(), zeta=2, n_sparse=5)], **{"noise": Noise(**SIGMAS), **changes})
 
 
 def assert_alike(one: GAP, other: GAP, tolerance: float = 1e-8, atoms: Atoms | None = None) -> None:
