@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from gapkit import GAP, Noise, __version__, load
 from gapkit.cli.output import size_of
-from gapkit.cli.report import columns, plain
+from gapkit.cli.report import MOST_GROUPS, SHOWN_GROUPS, columns, plain
 from gapkit.model.archive import read
 from gapkit.model.known import named
 from gapkit.typing import KINDS, Kind
@@ -141,4 +141,6 @@ def _residuals(model: GAP) -> list[str]:
         ["config_type", *kinds],
         *([group, *(own.get(k, "-") for k in kinds)] for group, own in sorted(cells.items())),
     ]
+    if len(cells) > MOST_GROUPS:
+        rows = [*rows[: 1 + SHOWN_GROUPS], [f"… {len(cells) - SHOWN_GROUPS} more", *([""] * len(kinds))]]
     return [f"  {line}" for line in columns(rows)]

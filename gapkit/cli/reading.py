@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 
 from gapkit import Frame, Keys, read_frames
 from gapkit.atoms.labels import to_frames
-from gapkit.cli.report import counted
+from gapkit.cli.report import MOST_GROUPS, SHOWN_GROUPS, counted
 from gapkit.errors import warn
 from gapkit.typing import KINDS
 
@@ -49,6 +49,14 @@ def summary(frames: Sequence[Frame]) -> list[str]:
     atoms = counted(sum(f.n_atoms for f in frames), "atom")
     return [
         f"read {counted(len(frames), 'frame')} with {atoms} of {symbols}; {labelled} frames",
-        f"config_type: {', '.join(f'{group} {count}' for group, count in sorted(groups.items()))}",
+        f"config_type: {_named(groups)}",
         "",
     ]
+
+
+def _named(groups: Counter[str]) -> str:
+    """Names and numbers of frames; of very many, the most frequent."""
+    if len(groups) <= MOST_GROUPS:
+        return ", ".join(f"{group} {count}" for group, count in sorted(groups.items()))
+    some = ", ".join(f"{group} {count}" for group, count in groups.most_common(SHOWN_GROUPS))
+    return f"{some} … {len(groups) - SHOWN_GROUPS} more"

@@ -16,6 +16,11 @@ HEADINGS: Final[dict[Kind, tuple[str, int]]] = {
 """Heading of the two columns of each kind, and their decimals."""
 
 
+MOST_GROUPS: Final = 40
+"""More config_types than these fill pages: then `SHOWN_GROUPS` are shown."""
+SHOWN_GROUPS: Final = 20
+
+
 def columns(rows: Iterable[Sequence[str]], left: int = 1, gap: str = "  ") -> list[str]:
     """Rows of text in columns of equal width, the first `left` of them flush left, the others flush right."""
     rows = list(rows)
@@ -46,8 +51,9 @@ def counted(number: int, noun: str) -> str:
 def evaluation_table(evaluation: Evaluation) -> str:
     """Errors per config_type and of all frames; kinds without labels are absent."""
     kinds = [kind for kind in KINDS if evaluation.comparison(kind) is not None]
+    groups = _shown(evaluation)
     rows = [["config_type", "frames", "atoms", *(name for _ in kinds for name in ("MAE", "RMSE"))]]
-    rows += [_row(group, part, kinds) for group, part in evaluation.by_group.items()]
+    rows += [_row(group, part, kinds) for group, part in groups.items()]
     rows.append(_row("total", evaluation, kinds))
     # two columns are at least as wide as their common heading, and a gap sets the kinds apart
     for k, kind in enumerate(kinds):
@@ -57,7 +63,19 @@ def evaluation_table(evaluation: Evaluation) -> str:
             row[4 + 2 * k] = row[4 + 2 * k].rjust(half)
     lines = columns(rows)
     header, rule = _heading(lines[0], kinds), "-" * max(map(len, lines))
-    return "\n".join([header, lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    left_out = len(evaluation.by_group) - len(groups)
+    more = f"\n{left_out} more config_types have smaller errors; gapkit evaluate --json lists all" if left_out else ""
+    return "\n".join([header, lines[0], rule, *lines[1:-1], rule, lines[-1]]) + more
+
+
+def _shown(evaluation: Evaluation) -> Mapping[str, Evaluation]:
+    """All config_types or, of very many, those with the largest errors of forces (without any: energies)."""
+    groups = evaluation.by_group
+    if len(groups) <= MOST_GROUPS:
+        return groups
+    size = {name: found.rmse for name, part in groups.items() if (found := part.forces or part.energy) is not None}
+    largest = set(sorted(size, key=lambda name: -size[name])[:SHOWN_GROUPS])
+    return {name: part for name, part in groups.items() if name in largest}
 
 
 def _heading(names: str, kinds: Sequence[Kind]) -> str:

@@ -14,7 +14,7 @@ from gapkit.datasets.energies import energy_scales, isolated_atoms
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.forces import forces_against_energies, net_forces
 from gapkit.datasets.geometry import crushed_frames, lengths_in_bohr, periodicity, rare_elements, short_bonds, volumes
-from gapkit.datasets.labels import extras, label_names, missing_labels
+from gapkit.datasets.labels import extras, label_names, many_groups, missing_labels
 from gapkit.datasets.methods import energies_against_structure
 from gapkit.datasets.outliers import force_outliers
 from gapkit.datasets.reading import Part, read_part, to_table
@@ -28,6 +28,7 @@ RULES: Final[tuple[Rule, ...]] = (
     label_names,
     missing_labels,
     extras,
+    many_groups,
     rare_elements,
     crushed_frames,
     short_bonds,

@@ -54,8 +54,21 @@ _HINTS: Final[dict[Kind, re.Pattern[str]]] = {
     "forces": re.compile(r"forc|grad|^(f|frc)$|^f_|_f$", re.IGNORECASE),
     "stress": re.compile(r"stress|virial|pressure|^(s|sigma)$|^(s|sigma)_|_(s|sigma)$", re.IGNORECASE),
 }
+_MANY_GROUPS: Final = 40
 _QUALITY: Final = re.compile(r"converged|quality|valid$|is_valid|status", re.IGNORECASE)
 _GOOD: Final = frozenset({"ok", "true", "good", "1", "yes", "t", "valid", "converged", "done", "completed"})
+
+
+def many_groups(table: Table) -> Iterator[Finding]:
+    """Config_types that number frames instead of naming kinds of structures."""
+    single = [which[0] for which in table.groups.values() if len(which) == 1]
+    if len(table.groups) > _MANY_GROUPS and 2 * len(single) > len(table.groups):
+        what = (
+            f"There are {len(table.groups)} config_types, {len(single)} of them of one frame: a fit keeps the data of "
+        )
+        what += "each apart, which takes memory that sparse points could have, and errors are listed for each"
+        fix = 'give kinds of structures one name, or let another key be read: group = "…" in [keys] of --config'
+        yield table.finding("many-config-types", "note", single, what, fix)
 
 
 def label_names(table: Table) -> Iterator[Finding]:

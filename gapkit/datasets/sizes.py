@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from gapkit import Frame
 from gapkit.datasets.finding import Finding
 from gapkit.datasets.table import Table
 from gapkit.datasets.verdicts import named_groups
@@ -14,19 +15,33 @@ from gapkit.units import GPA
 
 HUGE: Final = 8.0
 """Typical largest stress component times the volume per atom, eV, that no solid near its ground state has."""
+_PRESSED: Final = 20.0
+"""Times the usual such value of a set, which cells that were pressed hard do not reach; they can be a config_type."""
 
 
 def by_size(table: Table, unclear: Mapping[str, list[int]]) -> Iterator[Finding]:
     """Stresses too large to be in eV/Å³, where energies do not tell."""
     sizes: dict[str, float] = {}
+    usual = float(np.median([_work(frame) for frame in table.frames if frame.stress_v is not None]))
     for group, members in unclear.items():
         frames = [table.frames[s] for s in members]
-        largest_s = np.array([0.0 if f.stress_v is None else float(np.abs(f.stress_v).max()) for f in frames])
-        if float(np.median(largest_s * [f.volume / f.n_atoms for f in frames])) > HUGE:
-            sizes[group] = float(np.median(largest_s))
+        if float(np.median([_work(frame) for frame in frames])) > (
+            HUGE if usual > HUGE else max(HUGE, _PRESSED * usual)
+        ):
+            sizes[group] = float(np.median([_largest(frame) for frame in frames]))
     if sizes:
         low, high = min(sizes.values()), max(sizes.values())
         span = [f"{low * x:.3g}" if low == high else f"{low * x:.3g} to {high * x:.3g}" for x in (1.0, 1.0 / GPA)]
         what = f"Stresses of {named_groups(list(sizes))} are of the order of {span[0]} eV/Å³ = {span[1]} GPa"
         fix = f"if they are in GPa multiply them by {GPA:.6g}, in kbar by {0.1 * GPA:.6g}; if virials, divide by -V"
         yield table.finding("stress-unit", "error", [s for group in sizes for s in unclear[group]], what, fix)
+
+
+def _largest(frame: Frame) -> float:
+    """Largest component, eV/Å³."""
+    return 0.0 if frame.stress_v is None else float(np.abs(frame.stress_v).max())
+
+
+def _work(frame: Frame) -> float:
+    """The same times the volume per atom, eV."""
+    return _largest(frame) * frame.volume / frame.n_atoms

@@ -18,6 +18,7 @@ from gapkit.units import GPA
 
 Range = tuple[float, float]
 
+_MOST, _SHOWN = 40, 20  # config_types of a table; of more, so many are shown
 _GRAM_PER_CM3 = _amu * 1e27  # 1 amu/Å³
 
 
@@ -96,7 +97,8 @@ class Summary:
                 "g/cm³",
             ]
         ]
-        for name, group in self.groups.items():
+        shown = list(self.groups.items())[: _SHOWN if len(self.groups) > _MOST else _MOST]
+        for name, group in shown:
             sizes = "-".join(str(n) for n in sorted(set(group.atoms_per_frame)))
             rows.append([name, str(group.frames), sizes, _span(group.energy, 3), _span(group.force, 2)])
             rows[-1] += [_span(group.stress, 1), _span(group.volume, 2), _span(group.density, 2)]
@@ -104,6 +106,8 @@ class Summary:
         for row in rows:
             cells = [c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))]
             lines.append("  ".join(cells).rstrip())
+        if len(shown) < len(self.groups):
+            lines.append(f"… {len(self.groups) - len(shown)} more config_types")
         return "\n".join(lines)
 
 

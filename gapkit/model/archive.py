@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -23,6 +24,8 @@ SCHEMA = 5
 """Version of the file's content, raised by one with every change."""
 
 _FORMAT = "gapkit model"
+_UPPER = ".upper"  # end of the name of a packed triangle
+_ZEROS = 0.2  # share from which on compression is worth its time: digits of numbers hardly shrink
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a constant time keeps the bytes deterministic
 
 
@@ -30,12 +33,36 @@ def write(path: Path, document: dict[str, Any], arrays: Arrays) -> None:
     """Write a model's document and arrays; an interrupted save leaves an older file as it was."""
     content = {"format": _FORMAT, "schema": SCHEMA, **document}
     text = json.dumps(content, indent=1, sort_keys=True, default=_plain)
-    with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         archive.writestr(_member("model.json"), text)
         for name, array in sorted(arrays.items()):
+            packed = _packed(np.asarray(array))
+            kept = np.asarray(array) if packed is None else packed
             buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=False)
-            archive.writestr(_member(f"{name}.npy"), buffer.getvalue())
+            np.lib.format.write_array(buffer, kept, allow_pickle=False)
+            sparse = bool(np.count_nonzero(kept) < (1.0 - _ZEROS) * kept.size)
+            member = _member(f"{name}.npy" if packed is None else f"{name}{_UPPER}.npy", deflate=sparse)
+            archive.writestr(member, buffer.getvalue(), compresslevel=1)
+
+
+def _packed(array: np.ndarray) -> np.ndarray | None:
+    """Columns of an upper triangle down to its diagonal, one after the other; None for any other array."""
+    m = len(array) if array.ndim == 2 else 0
+    if array.shape != (m, m) or m < 2 or any(array[k + 1 :, k].any() for k in range(m)):
+        return None
+    return np.concatenate([array[: k + 1, k] for k in range(m)])
+
+
+def _unpacked(columns: np.ndarray) -> np.ndarray:
+    """The triangle of `_packed`."""
+    m = math.isqrt(2 * columns.size)
+    if columns.shape != (m * (m + 1) // 2,):
+        raise ValueError(f"{columns.shape} are no columns of a triangle")
+    array, first = np.zeros((m, m), dtype=columns.dtype, order="F"), 0
+    for k in range(m):
+        array[: k + 1, k] = columns[first : first + k + 1]
+        first += k + 1
+    return array
 
 
 @contextmanager
@@ -93,9 +120,9 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a model file cannot hold a {type(value).__name__}")
 
 
-def _member(name: str) -> zipfile.ZipInfo:
+def _member(name: str, deflate: bool = True) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, _EPOCH)
-    info.compress_type = zipfile.ZIP_DEFLATED
+    info.compress_type = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
     return info
 
@@ -121,7 +148,12 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
             _check_schema(document, path)
             # all other members are arrays; to read them all is to verify names and checksums
             names = [name for name in archive.namelist() if name != "model.json"]
-            arrays = {n.removesuffix(".npy"): np.load(io.BytesIO(archive.read(n)), allow_pickle=False) for n in names}
+            arrays: Arrays = {}
+            for name in names:
+                array = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+                plain = name.removesuffix(".npy")
+                whole = plain.removesuffix(_UPPER)
+                arrays[whole] = array if whole == plain else _unpacked(array)
     except ModelFileError:
         raise
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError, OSError, RuntimeError) as error:

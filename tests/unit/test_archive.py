@@ -40,7 +40,7 @@ from gapkit import (
 )
 from gapkit.atoms.labels import to_frames
 from gapkit.cli.output import require_writable
-from gapkit.model.archive import SCHEMA
+from gapkit.model.archive import SCHEMA, read, write
 from gapkit.typing import Kind
 from tests.samples import E0, cluster, crystal, fitted, fitted_two, frames, model, soap_arguments, two_species
 
@@ -215,6 +215,32 @@ def test_content_is_json_and_plain_arrays(saved: Path) -> None:
     assert str(saved.parent).encode() not in text
 
 
+def test_triangles_are_packed_and_zeros_deflated(tmp_path: Path, rng: np.random.Generator) -> None:
+    full = rng.normal(size=(30, 30))
+    arrays = {
+        "upper": np.asfortranarray(np.triu(full)),
+        "blocks": np.triu(np.kron(np.eye(3), full[:10, :10])),
+        "full": full,
+        "lower": np.tril(full),
+        "tall": np.triu(rng.normal(size=(5, 3))),
+        "one": full[:1, :1],
+        "none": np.empty((0, 0)),
+        "row": full[0],
+    }
+    write(tmp_path / "x.gap", {}, arrays)
+    _, again = read(tmp_path / "x.gap")
+    assert again.keys() == arrays.keys()
+    for name, value in arrays.items():
+        assert np.array_equal(again[name], value), name
+        assert again[name].dtype == value.dtype
+    with zipfile.ZipFile(tmp_path / "x.gap") as members:
+        kept = {i.filename: (i.file_size, i.compress_type) for i in members.infolist()}
+    assert [name for name in kept if "upper" in name] == ["blocks.upper.npy", "upper.upper.npy"]
+    assert kept["upper.upper.npy"][0] < 0.6 * kept["full.npy"][0]
+    deflated = [name for name, (_, how) in kept.items() if how == zipfile.ZIP_DEFLATED]
+    assert deflated == ["model.json", "blocks.upper.npy", "lower.npy", "tall.npy"]
+
+
 def test_numbers_of_numpy_in_the_settings(tmp_path: Path) -> None:
     terms = [
         PairTerm(np.float32(3.5), n_sparse=np.int64(5)),
@@ -307,8 +333,9 @@ BROKEN: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "no points": lambda m: m.pop("soap1.Si.points.npy"),
     "no exponents": lambda m: m.pop("soap1.alphas.npy"),
     "weights of another model": array("weights.npy", np.zeros(3)),
-    "factor of another model": array("prior.npy", np.eye(3)),
-    "posterior of another model": array("posterior.npy", np.eye(3)),
+    "factor of another model": array("prior.upper.npy", np.ones(6)),
+    "columns of no triangle": array("posterior.upper.npy", np.ones(7)),
+    "posterior of another model": array("posterior.upper.npy", np.ones(6)),
     "pickled array": array("weights.npy", np.array([Trap()], dtype=object), allow_pickle=True),
     "pickle": lambda m: m.update({"weights.npy": pickle.dumps(Trap())}),
     "member of another kind": lambda m: m.update({"run.py": b"import os"}),

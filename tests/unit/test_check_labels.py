@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from gapkit import ConfigError, DataError, Frame, GapkitWarning, Keys, to_frames
 from gapkit.datasets import Finding, Place, Report, check_files, check_frames
 from gapkit.datasets.finding import listed
-from tests.samples import frames
+from tests.samples import crystal, frames
 
 
 def set_of(n: int = 6) -> list[Atoms]:
@@ -283,3 +283,16 @@ def test_frames_of_gapkit_are_taken_as_they_are() -> None:
     structures = set_of()
     ready = to_frames(structures)
     assert str(check_frames(ready)) == str(check_frames(structures))
+
+
+def test_config_types_that_number_frames_are_a_note() -> None:
+    structures = [crystal(k) for k in range(41)]
+    for n_groups, notes in ((41, 1), (40, 0), (5, 0)):
+        for k, atoms in enumerate(structures):
+            atoms.info["config_type"] = f"run-{k % n_groups}"
+        report = check_frames(structures)
+        found = report.by_rule("many-config-types")
+        assert [f.severity for f in found] == ["note"] * notes
+        shown = str(report.summary).splitlines()
+        assert sum(line.startswith("run-") for line in shown) == (20 if notes else n_groups)
+        assert (shown[-1] == "… 21 more config_types") == bool(notes)

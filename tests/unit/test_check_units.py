@@ -11,6 +11,7 @@ from ase.units import Bohr, GPa, Hartree, kcal, mol
 
 from gapkit.datasets import check_frames
 from gapkit.datasets.scales import readings
+from gapkit.datasets.sizes import HUGE
 from tests.unit.test_check_physics import RATTLED, STRAINED, Change, changed, copper, labelled, only, per_atom, times
 
 SMALLEST_AND_28 = [*copper(12, rattle=0.05, seed=35), *copper(16, rattle=0.05, repeat=7, seed=36)]
@@ -185,6 +186,21 @@ def test_sizes_of_stresses_of_several_config_types_are_one_finding() -> None:
     assert found.frames == (0, 1, 2, 3)
     assert found.what.startswith("Stresses of few, more are of the order of")
     assert "if they are in GPa" in found.fix
+
+
+@pytest.mark.parametrize("factor", [15.0, 160.0])
+def test_few_pressed_cells_among_others_are_no_unit(factor: float) -> None:
+    """A config_type by itself: stresses of 15 times the usual ones are those of a pressed cell, of 160 times in GPa."""
+    usual = [in_group([atoms], f"run-{k}")[0] for k, atoms in enumerate(copper(12, rattle=0.1, repeat=2, seed=35))]
+    work = np.median([np.abs(a.get_stress()).max() * a.get_volume() / len(a) for a in usual])
+    (pressed,) = in_group(changed(usual[:1], times("stress", 1.0)), "pressed")
+    pressed.calc.results["stress"] = (
+        np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]) * HUGE * len(pressed) / pressed.get_volume()
+    )
+    scaled = changed(usual, times("stress", HUGE / (factor * work)))
+    pressed.calc.results["stress"] *= 1.01
+    report = check_frames([*scaled, pressed])
+    assert len(report.by_rule("stress-unit")) == (factor > 100.0)
 
 
 def test_one_cause_of_forces_of_several_config_types() -> None:

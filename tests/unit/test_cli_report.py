@@ -29,6 +29,20 @@ def test_table() -> None:
     ]
 
 
+def test_of_very_many_config_types_the_worst_are_shown() -> None:
+    def table(n: int) -> list[str]:
+        parts = {f"frame {k:03}": Evaluation(1, 2, forces=comparison(0.001 * ((7 * k) % n))) for k in range(n)}
+        return evaluation_table(Evaluation(n, 2 * n, forces=comparison(0.1), by_group=parts)).splitlines()
+
+    assert len(table(40)) == 40 + 5
+    lines = table(97)
+    assert len(lines) == 20 + 6
+    assert lines[-1] == "77 more config_types have smaller errors; gapkit evaluate --json lists all"
+    shown = [line.split()[1] for line in lines[3:23]]
+    assert shown == sorted(shown)
+    assert {(7 * int(k)) % 97 for k in shown} == set(range(77, 97))
+
+
 @pytest.mark.parametrize("kind", ["energy", "forces", "stress"])
 def test_headings_stand_over_their_columns(kind: str) -> None:
     """Whatever the width of the numbers, and of the heading."""
