@@ -64,7 +64,10 @@ def _speed(model: GAP, frame: Frame) -> str:
         alone.predict_frame(frame, {"energy", "forces"})
         taken.append(time.perf_counter() - start)
     each, n = 1e6 * min(taken[1:]) / frame.n_atoms, frame.n_atoms
-    return f"energy and forces take {each:.3g} µs per atom on one core ({n} atoms); fewer --n-sparse take less"
+    digits = 0 if each >= 10.0 else 1
+    return (
+        f"energy and forces take {each:.{digits}f} µs per atom on one core ({n} atoms); fewer sparse points take less"
+    )
 
 
 def _learned_nothing(found: Comparison | None) -> bool:

@@ -131,16 +131,19 @@ def _setting(kind: str, name: str, value: Any) -> str:
 def _residuals(model: GAP) -> list[str]:
     """Rms residuals of the fit, a row per config_type; they compare directly with sigma."""
     cells: dict[str, dict[str, str]] = {}
+    size: dict[str, float] = {}
     for entry in model.training_["errors"]:
         unit, scale = _RESIDUAL_UNITS[entry["kind"]]
         text = f"{entry['rms']:.3g} sigma" if entry.get("own") else f"{scale * entry['rms']:.4g} {unit}"
         label = entry["group"] + (" (own sigma)" if entry.get("own") else "")
         cells.setdefault(label, {})[entry["kind"]] = text
+        if entry["kind"] == "forces":
+            size[label] = entry["rms"]
     kinds = [kind for kind in KINDS if any(kind in own for own in cells.values())]
-    rows = [
-        ["config_type", *kinds],
-        *([group, *(own.get(k, "-") for k in kinds)] for group, own in sorted(cells.items())),
-    ]
+    shown = sorted(cells)
     if len(cells) > MOST_GROUPS:
-        rows = [*rows[: 1 + SHOWN_GROUPS], [f"… {len(cells) - SHOWN_GROUPS} more", *([""] * len(kinds))]]
+        shown = sorted(sorted(cells, key=lambda group: -size.get(group, 0.0))[:SHOWN_GROUPS])
+    rows = [["config_type", *kinds], *([group, *(cells[group].get(k, "-") for k in kinds)] for group in shown)]
+    if len(shown) < len(cells):
+        rows.append([f"… {len(cells) - len(shown)} more", *([""] * len(kinds))])
     return [f"  {line}" for line in columns(rows)]

@@ -64,18 +64,25 @@ def evaluation_table(evaluation: Evaluation) -> str:
     lines = columns(rows)
     header, rule = _heading(lines[0], kinds), "-" * max(map(len, lines))
     left_out = len(evaluation.by_group) - len(groups)
-    more = f"\n{left_out} more config_types have smaller errors; gapkit evaluate --json lists all" if left_out else ""
+    more = f"\n{left_out} more config_types have smaller errors of {_deciding(evaluation)}" if left_out else ""
+    more += "; gapkit evaluate --json lists all" if left_out else ""
     return "\n".join([header, lines[0], rule, *lines[1:-1], rule, lines[-1]]) + more
 
 
 def _shown(evaluation: Evaluation) -> Mapping[str, Evaluation]:
-    """All config_types or, of very many, those with the largest errors of forces (without any: energies)."""
+    """All config_types or, of very many, those with the largest errors of forces (without any: energies, stresses)."""
     groups = evaluation.by_group
     if len(groups) <= MOST_GROUPS:
         return groups
-    size = {name: found.rmse for name, part in groups.items() if (found := part.forces or part.energy) is not None}
+    kind = _deciding(evaluation)
+    size = {name: found.rmse if (found := part.comparison(kind)) else 0.0 for name, part in groups.items()}
     largest = set(sorted(size, key=lambda name: -size[name])[:SHOWN_GROUPS])
     return {name: part for name, part in groups.items() if name in largest}
+
+
+def _deciding(evaluation: Evaluation) -> Kind:
+    order: tuple[Kind, ...] = ("forces", "energy", "stress")
+    return next((kind for kind in order if evaluation.comparison(kind) is not None), "energy")
 
 
 def _heading(names: str, kinds: Sequence[Kind]) -> str:

@@ -18,11 +18,12 @@ from gapkit.datasets.labels import extras, label_names, many_groups, missing_lab
 from gapkit.datasets.methods import energies_against_structure
 from gapkit.datasets.outliers import force_outliers
 from gapkit.datasets.reading import Part, read_part, to_table
-from gapkit.datasets.references import against_forces_of_all
+from gapkit.datasets.references import energies_against_forces
 from gapkit.datasets.report import Report
 from gapkit.datasets.stresses import stresses
 from gapkit.datasets.summary import summarise
 from gapkit.datasets.table import Rule
+from gapkit.datasets.unrelated import forces_against_structure
 
 RULES: Final[tuple[Rule, ...]] = (
     label_names,
@@ -43,9 +44,10 @@ RULES: Final[tuple[Rule, ...]] = (
 COMPARISONS: Final[tuple[Rule, ...]] = (
     force_outliers,
     forces_against_energies,
+    forces_against_structure,  # after it: of those that it could not compare
     stresses,
     energies_against_structure,
-    against_forces_of_all,
+    energies_against_forces,
     duplicates,
 )
 """The same of rules that compare structures, for which some are too dense."""

@@ -74,12 +74,14 @@ def forces_against_energies(table: Table) -> Iterator[Finding]:
             which = [s for s in members if ready[s] and table.frames[s].energy is not None and table.n_atoms_s[s] > 1]
             alone |= {group: which} if which else {}
             continue
+        table.judged.update(members)
         found = _scaled(table, group, members, own)
         verdicts += [found] if found is not None else []
         if found is None or found.severity != "error":
             right += 1
             yield from _apart(table, group, members, own)
     verdicts, alone = with_unclear(verdicts, alone, right)
+    table.judged.update(s for verdict in verdicts for s in verdict.which)
     if not right and any(verdict.cause.startswith(_ENERGIES) for verdict in verdicts):
         table.suspect.update(range(len(table)))
     yield from merged(table, verdicts)
@@ -90,7 +92,6 @@ def _not_compared(table: Table, alone: Mapping[str, list[int]]) -> Iterator[Find
     """Groups with forces and without frames that would test them."""
     pushed = {g: which for g, which in alone.items() if any(_force(table, s) > _NO_FORCE for s in which)}
     if pushed:
-        table.unjudged.update(s for which in pushed.values() for s in which)
         what = f"Energies and forces could not be compared, in {named_groups(list(pushed))}: no or too few frames with "
         what += f"equal cells that differ by less than {NEAR:g} Å"
         fix = "check units and sign of their labels by hand, or add frames of a run, a few steps apart"

@@ -1,4 +1,4 @@
-"""Forces, energies of whole config_types, and single ones, against the forces of all, in a small potential.
+"""Energies of whole config_types, and single ones, against the forces of all structures, in a small potential.
 
 Forces say how the energy changes from structure to structure, whatever its zero: a potential that hardly sees energies
 tells whether those of a config_type were computed with another pseudopotential, basis or set of k-points than the rest,
@@ -7,19 +7,19 @@ and which single ones are of another structure, or of electrons in another state
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from gapkit import Frame
+from gapkit import Frame, Noise
 from gapkit.datasets.finding import Finding
-from gapkit.datasets.potential import MIXED, SmallPotential, small_potential, some_of_each, usable, usable_groups
+from gapkit.datasets.potential import LEAST, MIXED, SmallPotential, is_apart, small_potential, some_of_each
 from gapkit.datasets.robust import typical
 from gapkit.datasets.summary import largest_force
 from gapkit.datasets.table import Table
-from gapkit.datasets.verdicts import named_groups
 
+_NOISE: Final = Noise(energy=0.6, forces=0.05, stress=None)
 _FORCE: Final = 0.005  # eV/Å; below it lie perfect crystals
 _STEP: Final = 0.04  # eV/atom that is worth a word
 _CERTAIN: Final = 6.0  # σ of a mean energy; up to 4.6 occurs in sound sets …
@@ -32,9 +32,6 @@ _GROSS: Final = 0.2  # eV/atom of a single energy that is worth a word …
 _SURE: Final = 20.0  # … and times its σ; pressed crystals reach 24 …
 _GROSS_SHARE: Final = 0.4  # … its share of the distance from usual energies …
 _BEYOND: Final = 8.0  # … and times the typical difference
-_LARGE: Final = 0.2  # eV/Å; forces of relaxed structures are beyond a small potential
-_MISSED: Final = 0.6  # share of such forces that it misses: 0.01 to 0.27 in sound sets, 0.96 and more in shuffled ones
-_LABELS: Final = 2  # times as many as columns, which then cannot follow any forces
 _SHARE: Final = 0.15  # of the energies' distance from those of the rest, which no small potential bridges exactly
 
 
@@ -74,51 +71,17 @@ class Step(NamedTuple):
     spread: float
 
 
-def against_forces_of_all(table: Table) -> Iterator[Finding]:
-    """Forces that no potential follows, where no pairs of structures told; else the config_type whose energies
-    contradict the forces of all by the same amount in every structure, and single energies that contradict them
-    grossly."""
-    groups = usable_groups(table)
-    unjudged = [name for name, which in groups.items() if table.unjudged.intersection(which)]
+def energies_against_forces(table: Table) -> Iterator[Finding]:
+    """The config_type whose energies contradict the forces of all by the same amount in every structure, and single
+    energies that contradict them grossly."""
+    groups = _groups(table)
     chosen = some_of_each(table, groups)
-    if chosen is None or not (len(groups) > 1 or unjudged):
+    if len(groups) < 2 or chosen is None:
         return
-    potential = small_potential(table, chosen)
-    unrelated = unrelated_forces(table, potential, unjudged)
-    if unrelated is not None:
-        yield unrelated
-    elif len(groups) > 1:
-        yield from _energies(table, groups, potential)
-
-
-def unrelated_forces(table: Table, potential: SmallPotential, names: Sequence[str]) -> Finding | None:
-    """Config_types whose forces the potential that was fitted to them hardly follows."""
-    if 3 * sum(table.n_atoms_s[s] for which in potential.chosen.values() for s in which) < _LABELS * potential.columns:
-        return None
-    found: dict[str, tuple[float, float]] = {}
-    for name in names:
-        frames = [f for s in potential.chosen[name] if (f := table.frames[s]).all_forces_ec is not None]
-        if not frames:
-            continue
-        true = np.concatenate([f.all_forces_ec for f in frames if f.all_forces_ec is not None])
-        predicted = np.concatenate([p.forces for p in potential.model.predict(frames, want={"forces"})])
-        size, missed = (float(np.sqrt(np.mean(x**2))) for x in (true, true - predicted))
-        if size > _LARGE and missed > _MISSED * size:
-            found[name] = missed, size
-    if not found:
-        return None
-    missed, size = max(found.values())
-    what = f"Forces do not follow from the structures, in {named_groups(list(found))}: a small potential that is "
-    what += f"fitted to them misses {missed:.2g} of {size:.2g} eV/Å (rms)"
-    fix = "check that forces belong to the same frames, and to the atoms in this order, and are no placeholders"
-    which = [s for name in found for s in table.groups[name]]
-    return table.finding("forces-against-structure", "error", which, what, fix)
-
-
-def _energies(table: Table, groups: Mapping[str, list[int]], potential: SmallPotential) -> Iterator[Finding]:
-    """Energies of a config_type, and single ones."""
+    potential = small_potential(table, chosen, _NOISE)
+    if potential is None:
+        return
     off, elements = _offsets(table, potential), potential.elements
-    chosen = potential.chosen
     step = largest_step([_seen(table, name, which, off, elements) for name, which in chosen.items()])
     if step is not None:
         what = (
@@ -136,6 +99,21 @@ def _energies(table: Table, groups: Mapping[str, list[int]], potential: SmallPot
         yield table.finding("energy-outlier", "warning", odd, what, fix)
 
 
+def _usable(table: Table) -> set[int]:
+    """Bound structures with energies and forces."""
+    return {
+        s
+        for s, frame in enumerate(table.frames)
+        if s not in table.suspect and frame.energy is not None and frame.forces_ec is not None and not is_apart(frame)
+    }
+
+
+def _groups(table: Table) -> dict[str, list[int]]:
+    """Those of every config_type that has some."""
+    fit = _usable(table)
+    return {name: own for name, which in table.groups.items() if len(own := [s for s in which if s in fit]) >= LEAST}
+
+
 class _Off(NamedTuple):
     """Energy of a structure against the predicted one, σ of that, and its energy against e0, eV/atom."""
 
@@ -147,7 +125,7 @@ class _Off(NamedTuple):
 def _offsets(table: Table, potential: SmallPotential) -> dict[int, _Off]:
     """All structures, or the chosen ones of very many, in the potential."""
     elements, model = set(potential.elements), potential.model
-    each = [s for s in sorted(usable(table)) if set(table.frames[s].numbers_e.tolist()) <= elements]
+    each = [s for s in sorted(_usable(table)) if set(table.frames[s].numbers_e.tolist()) <= elements]
     if table.n_atoms_s[each].sum() > _MOST_SEEN:
         each = [s for which in potential.chosen.values() for s in which]
     off = {}

@@ -50,8 +50,8 @@ class Table:
         self.keys = keys
         self.suspect: set[int] = set()
         """Structures whose energies a rule has found to be of another unit or method: other rules leave them out."""
-        self.unjudged: set[int] = set()
-        """Structures with forces that could not be compared with energies."""
+        self.judged: set[int] = set()
+        """Structures whose forces a rule has compared with energies, well or not."""
 
     def __len__(self) -> int:
         return len(self.members)

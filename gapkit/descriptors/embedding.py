@@ -75,6 +75,16 @@ def chemical_features(numbers: IntArray) -> FloatArray:
     return np.column_stack([period, group, chi, covalent_radii[numbers]]).astype(float)
 
 
+def most_similar(number: int, among: Sequence[int]) -> tuple[int, float]:
+    """The element of most similar chemistry, and how similar: exp(-mean x²) of the differences x of the features over
+    their standard deviations in the elements H to Lr, above 0 and at most 1."""
+    scale_f = chemical_features(np.arange(1, len(_ELECTRONEGATIVITY) + 1)).std(axis=0)
+    x_sf = (chemical_features(np.array(among)) - chemical_features(np.array([number]))) / scale_f
+    similar_s = np.exp(-np.mean(x_sf**2, axis=1))
+    nearest = int(similar_s.argmax())
+    return among[nearest], float(similar_s[nearest])
+
+
 def chemical_vectors(species: Sequence[int], k: int) -> FloatArray:
     """Unit vectors of some elements from their chemical features, shape (S, K): similar elements have similar ones.
 

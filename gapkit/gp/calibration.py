@@ -46,7 +46,7 @@ class Scale:
     prior_known
         Largest prior part (variance of a component) among the values that the scale was fitted to.
     prior_share
-        Share of the prior part that errors of these values had at most, in [0, 1].
+        Share of the prior part that errors of these values had, in [0, 1]; in files before schema 5 it may be larger.
     """
 
     LOWEST: ClassVar[float] = 0.01
@@ -167,9 +167,12 @@ class Calibration:
         for kind, known in document["prior_known"].items():
             if kind not in KINDS or str(ALL) not in known:
                 raise ValueError(f"no calibration of '{kind}'")
-            shares = (document["prior_share"] or {}).get(kind, {})
+            older = document["prior_share"] is None
             scales[kind] = {
-                int(z): _scale(f"calibration.{kind}.{z}", x, shares.get(z), arrays) for z, x in known.items()
+                int(z): _scale(
+                    f"calibration.{kind}.{z}", x, None if older else document["prior_share"][kind][z], arrays
+                )
+                for z, x in known.items()
             }
         samples: dict[Kind, FloatArray] = {kind: arrays[f"calibration.{kind}.samples"] for kind in document["samples"]}
         if any(rows.ndim != 2 or rows.shape[1] != 2 for rows in samples.values()):
@@ -184,5 +187,7 @@ def _scale(name: str, prior_known: float, prior_share: float | None, arrays: Map
     same = raw_k.ndim == 1 and raw_k.shape == sigma_k.shape and len(raw_k) > 0
     if not same or not (np.diff(raw_k) > 0.0).all() or not (np.concatenate([raw_k, sigma_k]) > 0.0).all():
         raise ValueError(f"the knots of {name} are no rising positive numbers")
-    share = (sigma_k[-1] / raw_k[-1]) ** 2 if prior_share is None else prior_share
+    share = (sigma_k[-1] / raw_k[-1]) ** 2 if prior_share is None else float(prior_share)
+    if not 0.0 <= share < np.inf:
+        raise ValueError(f"the share of the prior part of {name} is {share}")
     return Scale(raw_k, sigma_k, float(prior_known), float(share))

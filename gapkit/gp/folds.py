@@ -48,10 +48,17 @@ class Folds:
         scales
             Factor of σ for each kind; kinds that are absent are not fitted.
         """
+        return self._averaged([self._weights(others, scales) for others in self._others])
+
+    def sizes(self) -> dict[Kind, float]:
+        """The same of the labels themselves: errors of a model that says nothing."""
+        return self._averaged([np.zeros(len(self._prior_mm))] * len(self._own))
+
+    def _averaged(self, weights: Sequence[FloatArray]) -> dict[Kind, float]:
+        """Errors with the weights for each fold."""
         total: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
         count = dict.fromkeys(KINDS, 0)
-        for own, others in zip(self._own, self._others, strict=True):
-            weights_m = self._weights(others, scales)
+        for own, weights_m in zip(self._own, weights, strict=True):
             for kind, groups in own.items():
                 total[kind] += sum(rows.n_rows * rows.rms(weights_m) for rows in groups)
                 count[kind] += sum(rows.n_rows for rows in groups)

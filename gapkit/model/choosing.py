@@ -26,7 +26,7 @@ from gapkit.model.parallel import one_blas_thread
 from gapkit.model.prepared import Prepared
 from gapkit.model.terms import Term
 from gapkit.model.trials import Compressed, Judged, Trials, gain_of
-from gapkit.typing import KINDS, Kind
+from gapkit.typing import KINDS
 from gapkit.units import SIGMA_UNITS
 
 _log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class _Search:
             noise = self.start.scaled({str(kind): factor for kind, factor in scales.items()})
             self._tell_noise(noise, curve.small)
             _warn_of_energies(noise)
-            self._warn_of_forces(curve.judged[-1][1].errors)
+            _warn_of_forces(curve)
         return shape, wanted, noise
 
     def _rows(self, shape: Shape, n: Any) -> Compressed:
@@ -282,17 +282,15 @@ class _Search:
             text = f"{getattr(noise, kind):.2g} {SIGMA_UNITS[kind]}"
             self._tell(f"sigma_{kind}", text, f"least errors of left-out frames{bound}; {theirs}")
 
-    def _warn_of_forces(self, errors: Mapping[Kind, float]) -> None:
-        """What it means where forces of left-out frames are hardly known."""
-        if "forces" not in errors:
-            return
-        known = [f for s in self.trials.used if (f := self.data.frames[s].all_forces_ec) is not None]
-        size = float(np.sqrt(np.mean(np.concatenate(known) ** 2))) if known else 0.0
-        error = errors["forces"] * (self.start.forces or 0.0)
-        if error > _UNKNOWN * size:
-            what = f"Forces of left-out frames are hardly predicted: errors are {error:.2g} of {size:.2g} eV/Å"
-            what += ". They may not belong to the structures, or these differ too much"
-            warn(f"{what}. Fix: run `gapkit check` on the frames; if it finds nothing, add frames like the others.")
+
+def _warn_of_forces(curve: _Curve) -> None:
+    """What it means where forces of left-out frames are hardly known."""
+    errors, sizes = curve.judged[-1][1].errors, curve.small[1].sizes()
+    share = errors.get("forces", 0.0) / sizes.get("forces", 1.0)
+    if share > _UNKNOWN:
+        what = f"Forces of left-out frames are hardly predicted: errors are {100 * share:.0f} % of their size"
+        what += ". They may not belong to the structures, or these differ too much"
+        warn(f"{what}. Fix: run `gapkit check` on the frames; if it finds nothing, add frames like the others.")
 
 
 def _warn_of_energies(noise: Noise) -> None:

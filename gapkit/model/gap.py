@@ -257,7 +257,8 @@ class GAP(Fitted):
         """Add labelled structures, which may have new elements, to a fitted model. The old frames are not needed.
 
         The old sparse points stay and new ones are added. The old data count through what they say about the old
-        points: their compressed rows if the model has them, else its posterior. After new points, `remove` and
+        points: their compressed rows if the model has them, else its posterior. In a SOAP of elements apart a new
+        element is like the known one of most similar chemistry from the start. After new points, `remove` and
         `leave_one_out` cannot take the old frames out one by one any more. A calibration is dropped.
 
         Parameters

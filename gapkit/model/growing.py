@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 
 from gapkit.atoms.frame import Frame
 from gapkit.descriptors.basis import SoapBasis
-from gapkit.descriptors.embedding import chemical_vectors
+from gapkit.descriptors.embedding import chemical_vectors, most_similar
 from gapkit.descriptors.soap import Soap
 from gapkit.descriptors.wider import all_features, widened, with_scales
 from gapkit.errors import ConfigError, GapkitWarning
@@ -26,6 +26,7 @@ from gapkit.typing import FloatArray, IntArray
 
 _ROWS = 1000  # of a table of distances
 _ENOUGH = 10  # environments of an element; fewer may be all that there were, as in crystals, and cover nothing
+_MOST_SHARED = 0.8  # cosine of the vectors of a new element and the known one that it is most like
 _CANDIDATES = 3  # times as many environments as are wanted, of which those stay that are farthest from all old points
 
 
@@ -128,10 +129,28 @@ def _wider_settings(settings: Term, fitted: SparseTerm, species: Sequence[int], 
     compression = wide.soap["compression"] if hasattr(wide, "soap") else {}
     if weights := compression.get("species_weighting"):
         wide.soap["compression"] = {**compression, "species_weighting": dict.fromkeys(symbols, 1.0) | weights}
-    if isinstance(fitted.descriptor, Soap) and fitted.descriptor.basis.embedding_sk is not None:
-        own = wide.embedding if isinstance(wide.embedding, Mapping) else {}
-        wide.embedding = {**_wider_embedding(fitted.descriptor.basis, species), **own}
+    if isinstance(fitted.descriptor, Soap):
+        basis = fitted.descriptor.basis
+        if basis.embedding_sk is not None:
+            own = wide.embedding if isinstance(wide.embedding, Mapping) else {}
+            wide.embedding = {**_wider_embedding(basis, species), **own}
+        elif basis.mode == "off" and len(species) > len(basis.species):
+            wide.embedding = _overlapping(basis.species, species)
     return wide
+
+
+def _overlapping(known: Sequence[int], species: Sequence[int]) -> dict[str, list[float]]:
+    """A channel for each element, as before, and for a new element also a share of that of the most similar known one.
+
+    The kernel between environments of known elements stays what it was, and new ones are like these from the start: by
+    elements apart a few frames of an alloy tell next to nothing of other compositions.
+    """
+    vectors = dict(zip(species, np.eye(len(species)), strict=True))
+    for z in set(species) - set(known):
+        near, similar = most_similar(z, known)
+        cosine = min(similar, _MOST_SHARED)
+        vectors[z] = cosine * vectors[near] + np.sqrt(1.0 - cosine**2) * vectors[z]
+    return {chemical_symbols[z]: u_k.tolist() for z, u_k in vectors.items()}
 
 
 def _wider_embedding(basis: SoapBasis, species: Sequence[int]) -> dict[str, list[float]]:

@@ -28,8 +28,8 @@ GENTLE: Final = 0.3
 """σ rises at least like this power of u: where errors do not (few config_types to leave out), a flat curve would not
 tell an unusual atom from a usual one. On whole sets it rises like u to the 0.5 … 1."""
 
-LARGEST: Final = 10
-"""One of so many rows has a large prior part."""
+LARGEST, FEWEST = 10, 20
+"""One of so many rows has a large prior part, but these are so many, or all: a mean of fewer errors is chance."""
 
 CHUNKS: Final = 1000
 """Rows of neighbouring u are averaged to at most so many before a curve is fitted, along which it hardly changes."""
@@ -145,10 +145,11 @@ def _worse(nll_x: FloatArray, other_x: FloatArray, frame_x: IntArray) -> bool:
 def _of_prior(rows: Residuals) -> tuple[float, float]:
     """Largest prior part, which the errors of these rows have in them, and the share of it that these have at most.
 
-    The share is mean error² over mean prior part in the tenth of rows of largest prior part, all of error² laid to it.
+    The share is mean error² over mean prior part in the tenth of rows of largest prior part, 20 or more, all of error²
+    laid to it.
     """
     prior_x, square_x = np.mean(rows.prior_xc, axis=1), rows.rms_error_x**2
-    largest = np.argsort(prior_x, kind="stable")[-max(len(prior_x) // LARGEST, 1) :]
+    largest = np.argsort(prior_x, kind="stable")[-max(len(prior_x) // LARGEST, FEWEST) :]
     mean = float(prior_x[largest].mean())
     share = min(float(square_x[largest].mean()) / mean, 1.0) if mean > 0.0 else 1.0
     return float(rows.prior_xc.max()), share

@@ -7,12 +7,13 @@ of the posterior variance. d² itself scatters by 80 %; the average over `memory
     s ← s + (d² - s)/memory,
 
 by less than 20 % (10 % in σ). What the sparse points do not span is not sampled; along a trajectory it rises and falls
-with the data part, so the last exact variance v₀ gives its ratio for each atom:
+with the data part, so the last exact variance v₀ gives its ratio g for each atom:
 
-    v = s · v₀/s₀,     σ = c · calibration(data part ρ v, prior part (1 - ρ) v),     ρ = s₀/v₀ (at most 1),
+    v = g s,     σ = c · calibration(data part v/g, prior part v - v/g),     g = v₀/s₀, from 1 to 10,
 
-and c makes σ equal to the exact one at that moment. This average is quick to rise and slow to fall, since the largest
-d² dominate it; `falling_e` averages σ instead of variances and tells the end of an excursion.
+and c makes σ equal to the exact one at that moment. g is at least half of the last one, and s at most v₀/g then. This
+average is quick to rise and slow to fall, since the largest d² dominate it; `falling_e` averages σ instead of variances
+and tells the end of an excursion, as an exact σ does now and then.
 
 An estimate tells when to look, never what is reported: it lags by `memory` samples, and where no sparse environment is
 near it knows nothing, for there samples agree. That is what the extrapolation is watched for.

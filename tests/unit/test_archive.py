@@ -301,6 +301,18 @@ def test_rewriting_alone_is_harmless(saved: Path) -> None:
     assert says(load(rewritten(saved, lambda members: None)), crystal(9)) == before
 
 
+def shared(members: dict[str, bytes], share: float | None) -> None:
+    """A calibration of energies with this share of the prior part, or without any."""
+    scale = {"energy": {"0": 1.0}}
+    shares: dict[str, Any] = {"energy": {} if share is None else {"0": share}}
+    made = {"prior_known": scale, "prior_share": shares, "report": {}, "samples": []}
+    document(lambda d: d.update(calibration=made))(members)
+    for name in ("raw", "sigma"):
+        stream = io.BytesIO()
+        np.save(stream, np.ones(1))
+        members[f"calibration.energy.0.{name}.npy"] = stream.getvalue()
+
+
 BROKEN: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "no document": lambda m: m.pop("model.json"),
     "no json": lambda m: m.update({"model.json": b"{"}),
@@ -316,8 +328,16 @@ BROKEN: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "calibration of another kind": document(lambda d: d.update(calibration=[])),
     "calibration without scales": document(lambda d: d.update(calibration={"prior_known": None})),
     "calibration without knots": document(
-        lambda d: d.update(calibration={"prior_known": {"forces": {"0": 1.0}}, "report": {}, "samples": []})
+        lambda d: d.update(
+            calibration={
+                **{key: {"forces": {"0": 1.0}} for key in ("prior_known", "prior_share")},
+                "report": {},
+                "samples": [],
+            }
+        )
     ),
+    "calibration with a share below zero": lambda m: shared(m, -1.0),
+    "calibration without shares": lambda m: shared(m, None),
     "no sources": document(lambda d: d.pop("sources")),
     "source without a place": document(lambda d: d.update(sources=[{"frame": 1}])),
     "no word of origins": document(lambda d: d["terms"][1]["channels"][0].pop("origins")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit.datasets import check, check_frames
-from gapkit.datasets.references import Seen, against_forces_of_all, largest_step
+from gapkit.datasets.references import Seen, energies_against_forces, largest_step
 
 
 def labelled(atoms: Atoms, group: str, seed: int, shift: float) -> Atoms:
@@ -44,7 +45,7 @@ def test_slabs_with_another_zero_of_the_energy_are_found_by_the_forces(
     shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check, "RULES", ())
-    monkeypatch.setattr(check, "COMPARISONS", (against_forces_of_all,))
+    monkeypatch.setattr(check, "COMPARISONS", (energies_against_forces,))
     structures = copper(shift)
     found = check_frames(structures).by_rule("two-methods")
     if shift == 0.0:
@@ -131,7 +132,7 @@ def test_perfect_crystals_and_elements_that_share_densities_are_judged_with_care
 
 def test_a_single_energy_of_another_structure_is_found_by_the_forces_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two defects, too few to be compared with one another and too far from all others to be compared with these."""
-    monkeypatch.setattr(check, "COMPARISONS", (against_forces_of_all,))
+    monkeypatch.setattr(check, "COMPARISONS", (energies_against_forces,))
     structures = copper(0.0)
     for k in range(2):
         crystal = bulk("Cu", cubic=True) * (2, 2, 2)
@@ -142,10 +143,10 @@ def test_a_single_energy_of_another_structure_is_found_by_the_forces_of_all(monk
     assert "+1." in one.what
 
 
-def apart(seed: int) -> Atoms:
+def apart(seed: int, repeat: tuple[int, int, int] = (3, 2, 2)) -> Atoms:
     """A rattled crystal in a cell of its own: no other structure is near enough to compare ΔE with forces."""
     random = np.random.default_rng(seed)
-    atoms = bulk("Cu", a=3.6, cubic=True) * (3, 2, 2)
+    atoms = bulk("Cu", a=3.6, cubic=True) * repeat
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + random.normal(scale=0.02, size=(3, 3))), scale_atoms=True)
     return labelled(atoms, "default", seed, 0.0)
 
@@ -169,6 +170,52 @@ def test_forces_of_other_atoms_are_found_without_like_structures(mixed: bool) ->
         assert len(finding.frames) == len(structures)
         missed, size = (float(x) for x in re.findall(r"misses ([\d.]+) of ([\d.]+) eV/Å", finding.what)[0])
         assert 0.6 * size < missed <= size
+
+
+def given(atoms: Atoms, **labels: Any) -> None:
+    atoms.calc = SinglePointCalculator(atoms, **{**atoms.calc.results, **labels})
+
+
+def test_only_energies_are_wrong_beside_isolated_atoms() -> None:
+    structures = [apart(k) for k in range(32)]
+    for atoms in structures:
+        given(atoms, energy=-3000.0 * len(atoms))
+    alone = Atoms("Cu", cell=[20.0] * 3, pbc=True)
+    alone.calc = SinglePointCalculator(alone, energy=0.0)
+    report = check_frames([*structures, alone])
+    assert report.by_rule("isolated-atom")
+    assert not report.by_rule("forces-against-structure")
+
+
+def test_forces_of_config_types_that_were_judged_accuse_no_others() -> None:
+    runs = [labelled(bulk("Cu", a=3.6, cubic=True) * (2, 2, 2), name, 300 + k, 0.0) for name in "ab" for k in range(12)]
+    for atoms in runs[:12]:
+        given(atoms, forces=51.4 * atoms.get_forces())
+    report = check_frames([*runs, *(apart(k) for k in range(32))])
+    assert report.by_rule("force-unit")
+    assert not report.by_rule("forces-against-structure")
+
+
+def test_frames_with_names_of_their_own_are_judged_together() -> None:
+    structures = [apart(k) for k in range(32)]
+    for k, atoms in enumerate(structures):
+        atoms.info["config_type"] = f"frame-{k}"
+        given(atoms, forces=atoms.get_forces()[np.random.default_rng(k).permutation(len(atoms))])
+    (found,) = check_frames(structures).by_rule("forces-against-structure")
+    assert len(found.frames) == len(structures)
+    assert "(32 config_types)" in found.what
+
+
+def test_too_few_labels_or_no_atoms_in_reach_tell_nothing() -> None:
+    structures = [apart(k, (1, 1, 1)) for k in range(4)]
+    for k, atoms in enumerate(structures):
+        given(atoms, forces=atoms.get_forces()[np.random.default_rng(k).permutation(len(atoms))])
+    assert not check_frames(structures).by_rule("forces-against-structure")
+    for atoms in structures:
+        results = dict(atoms.calc.results)
+        atoms.set_cell(100.0 * atoms.cell.array, scale_atoms=True)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    assert not check_frames(structures).by_rule("forces-against-structure")
 
 
 def test_forces_of_relaxed_structures_are_not_judged_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -164,15 +165,28 @@ def test_wrong_energies_do_not_cost_the_forces() -> None:
     assert found.noise.forces < 0.05
 
 
-def test_forces_that_cannot_be_learned_are_told() -> None:
-    structures = [crystal(k) if k % 2 else cluster(k, "Si6") for k in range(24)]
-    for k, atoms in enumerate(structures):
-        order = np.random.default_rng(k).permutation(len(atoms))
-        atoms.calc = SinglePointCalculator(atoms, **{**atoms.calc.results, "forces": atoms.get_forces()[order]})
-    with pytest.warns(
-        GapkitWarning, match=r"Forces of left-out frames are hardly predicted: errors are .*gapkit check"
-    ):
-        choose(GAP(e0=E0).prepare(structures), SMALL, None, n_jobs=1, ceiling=float("inf"))
+def shuffled(atoms: Atoms, seed: int) -> dict[str, Any]:
+    order = np.random.default_rng(seed).permutation(len(atoms))
+    return {**atoms.calc.results, "forces": atoms.get_forces()[order]}
+
+
+@pytest.mark.parametrize("how", ["plain", "masked", "own sigma"])
+def test_forces_that_cannot_be_learned_are_told(how: str) -> None:
+    """And no others, also where a mask leaves some out, or frames bring σ of their own."""
+    for wrong in (True, False):
+        structures = [crystal(k) if k % 2 else cluster(k, "Si6") for k in range(24)]
+        for k, atoms in enumerate(structures):
+            atoms.calc = SinglePointCalculator(atoms, **(shuffled(atoms, k) if wrong else atoms.calc.results))
+            if how == "masked":
+                atoms.arrays["force_mask"] = np.arange(len(atoms)) == 0
+            if how == "own sigma":
+                atoms.info["force_sigma"] = 0.02 if k % 3 else 2.0
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            choose(GAP(e0=E0).prepare(structures), SMALL, None, n_jobs=1, ceiling=float("inf"))
+        told = [str(w.message) for w in caught if "hardly predicted: errors are" in str(w.message)]
+        assert len(told) == wrong
+        assert all("gapkit check" in text for text in told)
 
 
 def test_fit_uses_the_choices() -> None:

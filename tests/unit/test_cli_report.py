@@ -37,7 +37,7 @@ def test_of_very_many_config_types_the_worst_are_shown() -> None:
     assert len(table(40)) == 40 + 5
     lines = table(97)
     assert len(lines) == 20 + 6
-    assert lines[-1] == "77 more config_types have smaller errors; gapkit evaluate --json lists all"
+    assert lines[-1] == "77 more config_types have smaller errors of forces; gapkit evaluate --json lists all"
     shown = [line.split()[1] for line in lines[3:23]]
     assert shown == sorted(shown)
     assert {(7 * int(k)) % 97 for k in shown} == set(range(77, 97))

@@ -16,6 +16,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import GAP, ACSFTerm, GapkitWarning, Noise, PairTerm, SoapTerm, TripletTerm, load
+from gapkit.descriptors.embedding import most_similar
 from gapkit.model.terms import Term
 from gapkit.testing import obeys, zoo
 from gapkit.testing.gap_laws import GAP_LAWS
@@ -167,6 +168,33 @@ def test_embeddings_of_chemical_features_reach_new_elements() -> None:
     assert np.linalg.norm(vectors[32] - vectors[14]) < 0.3 * np.linalg.norm(vectors[32] - vectors[6])
     own = model(soap_term(embedding={"Si": [1.0, 0.2], "C": [0.3, -0.8]})).fit(old_frames()).extend(carbon())
     assert own.state_.terms[0].descriptor.basis.embedding_sk.tolist() == [[0.3, -0.8], [1.0, 0.2]]
+
+
+def test_a_new_element_resembles_the_known_one_of_like_chemistry() -> None:
+    fit = model(soap_term(n_sparse=10)).fit(two_species())
+    wide = copy(fit).extend([carbide_of_germanium(k) for k in range(3)], e0={"Ge": -3.0})
+    basis = wide.state_.terms[0].descriptor.basis
+    vectors = dict(zip(basis.species, basis.embedding_sk, strict=True))
+    assert vectors[6].tolist() == [1.0, 0.0, 0.0]
+    assert vectors[14].tolist() == [0.0, 1.0, 0.0]
+    assert vectors[32] == pytest.approx([0.0, 0.8, 0.6])  # at most that much
+    assert most_similar(74, (6, 4)) == (4, pytest.approx(0.1, abs=0.05))  # beryllium hardly resembles tungsten
+    assert most_similar(17, (11,))[1] < 0.02
+    assert most_similar(73, (42, 8))[0] == 42
+
+
+def test_few_frames_of_an_alloy_teach_more_of_it_when_elements_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    e0 = {"Ni": 0.0, "Cu": 0.0}
+    known = model(soap_term(n_sparse=40), e0=e0).fit([alloy(k, "Ni") for k in range(12)])
+    tests = [alloy(100 + k, "Ni", "Cu") for k in range(8)]
+
+    def error() -> float:
+        fit = copy(known).extend([alloy(50 + k, "Ni", "Cu") for k in range(4)], n_sparse=30)
+        return float(np.sqrt(np.mean([(fit.predict(a).forces - a.get_forces()) ** 2 for a in tests])))
+
+    alike = error()
+    monkeypatch.setattr("gapkit.model.growing.most_similar", lambda z, among: (among[0], 0.0))
+    assert alike < 0.8 * error()
 
 
 def carbide_of_germanium(seed: int) -> Atoms:
