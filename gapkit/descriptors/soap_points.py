@@ -106,7 +106,7 @@ class SoapPoints:
         k, mixed_l = self.basis.n_channels, []
         for l, padded in enumerate(whole):
             mixed = self.basis.of_densities(padded[index[l].ravel()].reshape(k, -1))
-            mixed_l.append(mixed.reshape(len(mixed), -1, padded.shape[1]))
+            mixed_l.append(mixed.reshape(len(mixed), index[l].size // k, padded.shape[1]))  # of no columns, perhaps
         return [list(own) for own in zip(*mixed_l, strict=True)]
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
 from gapkit import GAP, ConfigError, Noise, SoapTerm, load
 from gapkit.descriptors.basis import soap_basis
 from gapkit.descriptors.embedding import chemical_features, chemical_vectors, embedding_vectors
 from gapkit.descriptors.soap import Soap
-from tests.samples import cluster, crystal, soap_arguments, two_species
+from tests.samples import E0, cluster, crystal, soap_arguments, two_species
 
 VECTORS = {"Si": [1.0, 0.25], "C": [0.1, -0.7]}
 
@@ -211,3 +213,24 @@ def test_origins_of_alchemical_points_are_those_of_their_element() -> None:
     assert all(0 <= m < term.n_columns for m in p.nearest)
     assert p.extrapolation.min() < 0.3
     assert "Si" in str(model.explain(cluster(5, "SiCSi2"), atom=0))
+
+
+@pytest.mark.parametrize("embedding", [None, 2])
+def test_perfect_crystals_alone_can_be_fitted(embedding: int | None) -> None:
+    """They have nothing of l = 1 and 2, where the sparse points span no direction."""
+    cells = []
+    for k in range(12):
+        atoms = bulk("SiC", "zincblende", a=4.0 + 0.05 * k)
+        results = {"energy": 0.3 * (k - 6.0) ** 2 - 15.0, "forces": np.zeros((2, 3)), "stress": np.zeros(6)}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        cells.append(atoms)
+    soap = soap_arguments(n_max=4, l_max=4, r_cut=3.9)
+    model = GAP([SoapTerm(soap, embedding=embedding, n_sparse=26)], Noise(0.001, 0.05, None), baselines=[], e0=E0)
+    model.fit(cells, rng=0)
+    points = model.state_.terms[0].points[14,]
+    assert 0 in points.widths_l
+    predicted = model.predict(cells[3], {"energy", "forces", "forces_std"})
+    assert predicted.energy == pytest.approx(0.3 * 9.0 - 15.0, abs=0.05)
+    assert np.abs(predicted.forces).max() < 1e-9
+    cells[3].rattle(0.1, seed=0)
+    assert np.abs(model.predict(cells[3]).forces).max() > 0.01
