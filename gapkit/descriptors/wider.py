@@ -65,7 +65,7 @@ def with_scales(old: Descriptor, wide: Descriptor) -> Descriptor:
 def _soap_places(old: SoapBasis, wide: SoapBasis) -> IntArray:
     """Where each feature of a SOAP stands in that of more elements, shape (F,)."""
     l, a, b = old.feature_index.T
-    if old.n_channels < wide.n_channels:  # a and, but for mu1nu1, b count (species, n)
+    if wide.embedding_sk is None and old.n_channels < wide.n_channels:  # a and, but for mu1nu1, b count (species, n)
         a = _moved(a, old.n_max, old.species, wide.species)
         b = b if old.mode == "mu1nu1" else _moved(b, old.n_max, old.species, wide.species)
     return _found(np.stack([l, a, b]), wide.feature_index.T)

@@ -129,28 +129,38 @@ def _wider_settings(settings: Term, fitted: SparseTerm, species: Sequence[int], 
     compression = wide.soap["compression"] if hasattr(wide, "soap") else {}
     if weights := compression.get("species_weighting"):
         wide.soap["compression"] = {**compression, "species_weighting": dict.fromkeys(symbols, 1.0) | weights}
-    if isinstance(fitted.descriptor, Soap):
+    if isinstance(fitted.descriptor, Soap) and len(species) > len(fitted.descriptor.basis.species):
         basis = fitted.descriptor.basis
-        if basis.embedding_sk is not None:
-            own = wide.embedding if isinstance(wide.embedding, Mapping) else {}
+        own = wide.embedding if isinstance(wide.embedding, Mapping) else {}
+        if basis.embedding_sk is None and basis.mode == "off":
+            wide.embedding = _resembling(dict(zip(basis.species, np.eye(len(basis.species)), strict=True)), species)
+        elif basis.embedding_sk is not None and np.linalg.matrix_rank(basis.embedding_sk) == len(basis.species):
+            known = dict(zip(basis.species, basis.embedding_sk, strict=True))
+            wide.embedding = own if _has_all(own, species) else _resembling(known, species)
+        elif basis.embedding_sk is not None:
             wide.embedding = {**_wider_embedding(basis, species), **own}
-        elif basis.mode == "off" and len(species) > len(basis.species):
-            wide.embedding = _overlapping(basis.species, species)
     return wide
 
 
-def _overlapping(known: Sequence[int], species: Sequence[int]) -> dict[str, list[float]]:
-    """A channel for each element, as before, and for a new element also a share of that of the most similar known one.
+def _has_all(vectors: Mapping[str, Any], species: Sequence[int]) -> bool:
+    return all(chemical_symbols[z] in vectors for z in species)
+
+
+def _resembling(known: Mapping[int, FloatArray], species: Sequence[int]) -> dict[str, list[float]]:
+    """The vectors of elements that each have a direction of their own, and for a new one another direction and a share
+    in that of the known element of most similar chemistry.
 
     The kernel between environments of known elements stays what it was, and new ones are like these from the start: by
     elements apart a few frames of an alloy tell next to nothing of other compositions.
     """
-    vectors = dict(zip(species, np.eye(len(species)), strict=True))
-    for z in set(species) - set(known):
-        near, similar = most_similar(z, known)
+    new = [z for z in species if z not in known]
+    vectors = {z: np.concatenate([u_k, np.zeros(len(new))]) for z, u_k in known.items()}
+    for k, z in enumerate(new):
+        near, similar = most_similar(z, list(known))
         cosine = min(similar, _MOST_SHARED)
-        vectors[z] = cosine * vectors[near] + np.sqrt(1.0 - cosine**2) * vectors[z]
-    return {chemical_symbols[z]: u_k.tolist() for z, u_k in vectors.items()}
+        vectors[z] = cosine * vectors[near]
+        vectors[z][len(known[near]) + k] = np.sqrt(1.0 - cosine**2) * np.linalg.norm(known[near])
+    return {chemical_symbols[z]: vectors[z].tolist() for z in species}
 
 
 def _wider_embedding(basis: SoapBasis, species: Sequence[int]) -> dict[str, list[float]]:

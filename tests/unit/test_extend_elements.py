@@ -155,19 +155,43 @@ def test_e0_that_the_fit_had_no_use_for_serves_a_new_element(tmp_path: Path) -> 
         copy(fit).fine_tune(old_frames(), e0={"Si": -2.0}).extend(carbon()[1:])
 
 
-def test_embeddings_of_chemical_features_reach_new_elements() -> None:
+def test_fewer_densities_than_elements_stay_as_many() -> None:
     """Old vectors stay, the new one is nearest to that of its like; a vector that the user gave is taken."""
-    term = soap_term(embedding=2, n_sparse=10)
-    fit = model(term).fit(two_species())
-    old = fit.state_.terms[0].descriptor.basis
+    vectors = {"Si": [1.0, 0.2], "C": [0.5, 0.1]}
+    fit = model(soap_term(embedding=vectors, n_sparse=10)).fit(two_species())
     fit.extend([carbide_of_germanium(k) for k in range(3)], e0={"Ge": -3.0})
-    new = fit.state_.terms[0].descriptor.basis
-    vectors = dict(zip(new.species, new.embedding_sk, strict=True))
-    for z, u_k in zip(old.species, old.embedding_sk, strict=True):
-        assert np.array_equal(vectors[z], u_k)
-    assert np.linalg.norm(vectors[32] - vectors[14]) < 0.3 * np.linalg.norm(vectors[32] - vectors[6])
+    basis = fit.state_.terms[0].descriptor.basis
+    found = dict(zip(basis.species, basis.embedding_sk.tolist(), strict=True))
+    assert (found[14], found[6]) == (vectors["Si"], vectors["C"])
+    assert np.linalg.norm(np.subtract(found[32], found[14])) < 0.3 * np.linalg.norm(np.subtract(found[32], found[6]))
     own = model(soap_term(embedding={"Si": [1.0, 0.2], "C": [0.3, -0.8]})).fit(old_frames()).extend(carbon())
     assert own.state_.terms[0].descriptor.basis.embedding_sk.tolist() == [[0.3, -0.8], [1.0, 0.2]]
+
+
+@pytest.mark.parametrize("embedding", [None, 2])
+def test_elements_that_have_a_density_each_get_one_more(embedding: int | None) -> None:
+    """One after the other: the third must not be squeezed into the densities of two."""
+    fit = model(soap_term(embedding=embedding, n_sparse=10)).fit(two_species())
+    before = None if embedding is None else fit.state_.terms[0].descriptor.basis.embedding_sk
+    labelled = [carbide_of_germanium(k) for k in range(3)]
+    fit.extend(labelled, e0={"Ge": -3.0})
+    basis = fit.state_.terms[0].descriptor.basis
+    assert np.linalg.matrix_rank(basis.embedding_sk) == 3
+    assert np.linalg.norm(basis.embedding_sk, axis=1) == pytest.approx(np.ones(3))
+    known = [basis.species.index(z) for z in (6, 14)]
+    assert np.array_equal(
+        basis.embedding_sk[known], np.eye(2, 3) if before is None else np.pad(before, ((0, 0), (0, 1)))
+    )
+    others = []
+    for k in range(3):
+        tin = carbide_of_germanium(10 + k)
+        tin.set_chemical_symbols(["Sn" if s == "Ge" else s for s in tin.get_chemical_symbols()])
+        tin.calc = SinglePointCalculator(tin, **labelled[k].calc.results)
+        others.append(tin)
+    fit.extend(others, e0={"Sn": -3.0})
+    basis = fit.state_.terms[0].descriptor.basis
+    assert basis.species == (6, 14, 32, 50)
+    assert np.linalg.matrix_rank(basis.embedding_sk) == 4
 
 
 def test_a_new_element_resembles_the_known_one_of_like_chemistry() -> None:
