@@ -19,6 +19,7 @@ from gapkit._check import whole
 from gapkit.errors import ConfigError
 from gapkit.typing import FloatArray, IntArray
 
+_MOST_SHARED: Final = 0.8  # cosine of the vectors of two elements that resemble one another
 _NOBLE: Final = np.array([0, 2, 10, 18, 36, 54, 86, 118])
 
 # Pauling's scale, as tabulated in the CRC Handbook of Chemistry and Physics; He, Ne and Ar, which it lacks, by
@@ -83,6 +84,23 @@ def most_similar(number: int, among: Sequence[int]) -> tuple[int, float]:
     similar_s = np.exp(-np.mean(x_sf**2, axis=1))
     nearest = int(similar_s.argmax())
     return among[nearest], float(similar_s[nearest])
+
+
+def resembling(known: Mapping[int, FloatArray], species: Sequence[int]) -> dict[str, list[float]]:
+    """Vectors of elements that each have a direction of their own, by symbol.
+
+    Known ones keep theirs. A new one has a direction more, and a share, at most 0.8, in the vector of the known one of
+    most similar chemistry: the kernel between environments of known elements stays what it was, and new ones are like
+    these from the start. By elements apart a few frames of an alloy tell next to nothing of other compositions.
+    """
+    new = [z for z in species if z not in known]
+    vectors = {z: np.concatenate([u_k, np.zeros(len(new))]) for z, u_k in known.items()}
+    for k, z in enumerate(new):
+        near, similar = most_similar(z, list(known))
+        cosine = min(similar, _MOST_SHARED)
+        vectors[z] = cosine * vectors[near]
+        vectors[z][len(known[near]) + k] = np.sqrt(1.0 - cosine**2) * np.linalg.norm(known[near])
+    return {chemical_symbols[z]: vectors[z].tolist() for z in species}
 
 
 def chemical_vectors(species: Sequence[int], k: int) -> FloatArray:

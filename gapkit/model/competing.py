@@ -13,6 +13,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from gapkit.atoms.frame import Frame
+from gapkit.descriptors.embedding import most_similar
 from gapkit.errors import NothingInReach
 from gapkit.gp.folds import Scales
 from gapkit.model.choice import GIVEN, Choice
@@ -35,6 +36,7 @@ _WORTH_RELATING = 0.1  # the same of central species that share their points, wh
 _TRIAL_POINTS = 300, 100, 700  # sparse points of a trial, those that each element adds, and the most
 _TRIAL_ATOMS = 4  # for each of them, of the part of the data on which terms compete
 _TRIAL_FRAMES = 20  # the fewest
+_ALIKE = 0.1  # similarity of two elements from which on they compete as alike ones
 _AHEAD = 0.5  # what more points would still gain, over the gain of the last doubling
 _GROWTH, _CUTOFFS = 1.25, (3.0, 8.0)  # of the cutoff, Å
 
@@ -45,7 +47,7 @@ class Shape:
 
     Attributes
     ----------
-    r_cut, m, embedding, alchemical
+    r_cut, m, embedding, alchemical, alike
         As in `default_terms`.
     triplet
         Whether there is a three-body term.
@@ -56,6 +58,7 @@ class Shape:
     triplet: bool = False
     embedding: int | None = None
     alchemical: bool = False
+    alike: bool = False
 
     def options(self, triplets: int) -> dict[str, Any]:
         """Arguments of `default_terms`, where a three-body term has so many sparse points."""
@@ -65,7 +68,7 @@ class Shape:
     def elements(self) -> str:
         """What becomes of the elements, for a person."""
         if self.embedding is None:
-            return "apart"
+            return "alike, with a density each" if self.alike else "apart"
         return f"mixed to {self.embedding} densities" + (", sparse points in common" if self.alchemical else "")
 
 
@@ -181,7 +184,7 @@ class Contest:
         Of one composition alone they stay apart unless mixing is clearly better: apart gains more from more data.
         """
         if self.n_species < 3:
-            return apart
+            return self._alike(apart) if self.n_species == 2 else apart
         best = replace(apart, embedding=2)
         for k in range(3, self.n_species + 1):
             rival = replace(apart, embedding=k)
@@ -198,6 +201,20 @@ class Contest:
         seen = ", ".join(f"{_told(self._ahead(shape))} {shape.elements}" for shape in self._seen)
         why = f"the data do not show {self.strangers} together; " if few and self.strangers else ""
         self._tell("elements", best.elements, f"{why}log evidence per label {seen}")
+        return best
+
+    def _alike(self, apart: Shape) -> Shape:
+        """The same with two elements alike, if their chemistry is and the evidence takes it, or they never meet."""
+        one, other = species_of(self._data.frames)
+        if most_similar(other, [one])[1] < _ALIKE:
+            return apart
+        alike = replace(apart, alike=True)
+        if self.strangers:
+            self._tell("elements", alike.elements, f"the data do not show {self.strangers} together")
+            return alike
+        each = self._judged(alike), self._judged(apart)
+        best = alike if each[0].log_evidence > each[1].log_evidence + WORTH else apart
+        self._tell("elements", best.elements, f"log evidence per label {each[0]} alike, {each[1]} apart")
         return best
 
     def _cutoff(self, start: Shape) -> Shape:

@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 
 from gapkit.atoms.frame import Frame
 from gapkit.atoms.neighbours import NeighbourList
+from gapkit.descriptors.embedding import resembling
 from gapkit.errors import DataError
 from gapkit.model.pair_term import PairTerm
 from gapkit.model.soap_term import SoapTerm
@@ -53,6 +54,7 @@ def default_terms(
     triplet: int = 0,
     embedding: int | None = None,
     alchemical: bool = False,
+    alike: bool = False,
 ) -> list[Term]:
     """A two-body and a SOAP term that suit the structures, and a three-body term where it is wanted.
 
@@ -60,7 +62,8 @@ def default_terms(
     (0.4 … 0.5 Å), and the number of sparse points grows with the data. m is the exponent of the weight of neighbours,
     (1 - 3x² + 2x³)^m with x = r/r_cut; triplet the number of sparse points of the three-body term, 2 to 40 of
     each triangle of elements; 0: no such term. embedding and alchemical are those of the SOAP term; more than four
-    elements are always mixed, to three densities if none are given.
+    elements are always mixed, to three densities if none are given. alike: elements have a density each, which others
+    of like chemistry share (`gapkit.descriptors.embedding.resembling`).
     """
     found, species = distances(frames), species_of(frames)
     r_cut = found.radius if r_cut is None else r_cut
@@ -73,7 +76,8 @@ def default_terms(
     }
     if embedding is None and len(species) > MOST_APART:
         embedding = _MIXED
-    if embedding is not None:  # the vectors of elements depend on all that there are
+    vectors = resembling({species[0]: np.ones(1)}, species) if alike else embedding
+    if vectors is not None:  # the vectors of elements depend on all that there are
         soap["species"] = [chemical_symbols[z] for z in species]
     number = first_sparse(frames) if n_sparse is None else n_sparse
     terms: list[Term] = [PairTerm(r_cut=r_cut)]
@@ -81,7 +85,7 @@ def default_terms(
         n_species = len(species)
         each = int(np.clip(triplet // (n_species**2 * (n_species + 1) // 2), *_TRIPLET_POINTS))
         terms.append(TripletTerm(triplet_cutoff(found), n_sparse=each))
-    return [*terms, SoapTerm(soap, zeta=zeta, n_sparse=number, embedding=embedding, alchemical=alchemical)]
+    return [*terms, SoapTerm(soap, zeta=zeta, n_sparse=number, embedding=vectors, alchemical=alchemical)]
 
 
 def first_sparse(frames: Sequence[Frame]) -> int:

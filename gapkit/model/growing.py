@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 
 from gapkit.atoms.frame import Frame
 from gapkit.descriptors.basis import SoapBasis
-from gapkit.descriptors.embedding import chemical_vectors, most_similar
+from gapkit.descriptors.embedding import chemical_vectors, resembling
 from gapkit.descriptors.soap import Soap
 from gapkit.descriptors.wider import all_features, widened, with_scales
 from gapkit.errors import ConfigError, GapkitWarning
@@ -26,7 +26,6 @@ from gapkit.typing import FloatArray, IntArray
 
 _ROWS = 1000  # of a table of distances
 _ENOUGH = 10  # environments of an element; fewer may be all that there were, as in crystals, and cover nothing
-_MOST_SHARED = 0.8  # cosine of the vectors of a new element and the known one that it is most like
 _CANDIDATES = 3  # times as many environments as are wanted, of which those stay that are farthest from all old points
 
 
@@ -133,10 +132,10 @@ def _wider_settings(settings: Term, fitted: SparseTerm, species: Sequence[int], 
         basis = fitted.descriptor.basis
         own = wide.embedding if isinstance(wide.embedding, Mapping) else {}
         if basis.embedding_sk is None and basis.mode == "off":
-            wide.embedding = _resembling(dict(zip(basis.species, np.eye(len(basis.species)), strict=True)), species)
+            wide.embedding = resembling(dict(zip(basis.species, np.eye(len(basis.species)), strict=True)), species)
         elif basis.embedding_sk is not None and np.linalg.matrix_rank(basis.embedding_sk) == len(basis.species):
             known = dict(zip(basis.species, basis.embedding_sk, strict=True))
-            wide.embedding = own if _has_all(own, species) else _resembling(known, species)
+            wide.embedding = own if _has_all(own, species) else resembling(known, species)
         elif basis.embedding_sk is not None:
             wide.embedding = {**_wider_embedding(basis, species), **own}
     return wide
@@ -144,23 +143,6 @@ def _wider_settings(settings: Term, fitted: SparseTerm, species: Sequence[int], 
 
 def _has_all(vectors: Mapping[str, Any], species: Sequence[int]) -> bool:
     return all(chemical_symbols[z] in vectors for z in species)
-
-
-def _resembling(known: Mapping[int, FloatArray], species: Sequence[int]) -> dict[str, list[float]]:
-    """The vectors of elements that each have a direction of their own, and for a new one another direction and a share
-    in that of the known element of most similar chemistry.
-
-    The kernel between environments of known elements stays what it was, and new ones are like these from the start: by
-    elements apart a few frames of an alloy tell next to nothing of other compositions.
-    """
-    new = [z for z in species if z not in known]
-    vectors = {z: np.concatenate([u_k, np.zeros(len(new))]) for z, u_k in known.items()}
-    for k, z in enumerate(new):
-        near, similar = most_similar(z, list(known))
-        cosine = min(similar, _MOST_SHARED)
-        vectors[z] = cosine * vectors[near]
-        vectors[z][len(known[near]) + k] = np.sqrt(1.0 - cosine**2) * np.linalg.norm(known[near])
-    return {chemical_symbols[z]: vectors[z].tolist() for z in species}
 
 
 def _wider_embedding(basis: SoapBasis, species: Sequence[int]) -> dict[str, list[float]]:

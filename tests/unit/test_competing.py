@@ -11,13 +11,14 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.data import atomic_numbers
 
-from gapkit import GAP, Noise
+from gapkit import GAP, Noise, to_frames
 from gapkit.model import choosing
 from gapkit.model.choice import Choice
 from gapkit.model.choosing import _Curve, _Search, choose
 from gapkit.model.competing import Contest, Shape, _Trial
-from gapkit.model.defaults import MOST_APART, soap_of
+from gapkit.model.defaults import MOST_APART, default_terms, soap_of
 from gapkit.model.trials import Judged, Trials
 from tests.samples import crystal
 
@@ -84,7 +85,6 @@ def of_mixing(apart: float, related: float = 0.0, **by_k: float) -> Callable[[Sh
 @pytest.mark.parametrize(
     ("n_species", "value", "embedding", "alchemical"),
     [
-        (2, of_mixing(0.0, k2=9.0), None, False),  # two elements are always apart
         (3, of_mixing(0.0, k2=0.1), 2, False),
         (3, of_mixing(0.0, k2=-0.005, k3=-0.005), 2, False),  # apart is not worth it
         (3, of_mixing(0.0, k2=-0.02, k3=-0.02), None, False),
@@ -107,12 +107,45 @@ def test_elements_are_mixed_where_it_is_worth_it(
     shape = made.winner()
     assert (shape.embedding, shape.alchemical) == (embedding, alchemical)
     told = {choice.name: choice for choice in made.choices}
-    assert ("elements" in told) == (n_species > 2)
-    if n_species > 2:
-        assert told["elements"].value == shape.elements
+    assert told["elements"].value == shape.elements
     if n_species > MOST_APART:
         assert all(s.embedding is not None and not s.triplet for s in seen)
         assert "no triplets" in told["terms"].why
+
+
+@pytest.mark.parametrize(
+    ("symbols", "gain", "strangers", "alike"),
+    [
+        (("Cu", "Ni"), 0.02, "", True),
+        (("Cu", "Ni"), 0.005, "", False),
+        (("Cu", "Ni"), -1.0, "Ni, Cu", True),  # nothing else tells where they meet
+        (("Na", "Cl"), 9.0, "", False),  # of another chemistry: not even tried
+    ],
+)
+def test_two_elements_are_alike_where_it_is_worth_it(
+    monkeypatch: pytest.MonkeyPatch, symbols: tuple[str, str], gain: float, strangers: str, alike: bool
+) -> None:
+    made, seen = contest(monkeypatch, 2, lambda shape: gain * shape.alike - 0.1 * abs(shape.r_cut - 4.7), strangers)
+    monkeypatch.setattr("gapkit.model.competing.species_of", lambda frames: sorted(atomic_numbers[s] for s in symbols))
+    shape = made.winner()
+    assert shape.alike == alike
+    assert shape.embedding is None
+    assert any(s.alike for s in seen) == ("Cl" not in symbols)
+    told = {choice.name: choice for choice in made.choices}
+    assert ("elements" in told) == ("Cl" not in symbols)
+    if "elements" in told:
+        assert told["elements"].value == shape.elements
+
+
+def test_alike_elements_have_a_density_each() -> None:
+    cells = [bulk("Cu", a=3.6, cubic=True) for _ in range(3)]
+    for atoms in cells:
+        atoms.set_chemical_symbols(["Cu", "Ni", "Ni", "Ni"])
+    soap = soap_of(default_terms(to_frames(cells), alike=True))
+    vectors = np.array([soap.embedding["Ni"], soap.embedding["Cu"]])
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1.0, 1.0])
+    assert 0.5 < vectors[0] @ vectors[1] <= 0.8 + 1e-12
+    assert soap_of(default_terms(to_frames(cells))).embedding is None
 
 
 @pytest.mark.parametrize(("gain", "embedding"), [(0.02, None), (0.04, 2)])
