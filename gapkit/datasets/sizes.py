@@ -16,18 +16,18 @@ from gapkit.units import GPA
 HUGE: Final = 8.0
 """Typical largest stress component times the volume per atom, eV, that no solid near its ground state has."""
 _PRESSED: Final = 20.0
-"""Times the usual such value of a set, which cells that were pressed hard do not reach; they can be a config_type."""
+"""Times the usual such value of the others, which cells that were pressed hard do not reach."""
 
 
 def by_size(table: Table, unclear: Mapping[str, list[int]]) -> Iterator[Finding]:
     """Stresses too large to be in eV/Å³, where energies do not tell."""
     sizes: dict[str, float] = {}
-    usual = float(np.median([_work(frame) for frame in table.frames if frame.stress_v is not None]))
     for group, members in unclear.items():
         frames = [table.frames[s] for s in members]
-        if float(np.median([_work(frame) for frame in frames])) > (
-            HUGE if usual > HUGE else max(HUGE, _PRESSED * usual)
-        ):
+        others = [_work(f) for f in table.frames if f.stress_v is not None and f.group != group]
+        usual = float(np.median(others)) if others else 0.0
+        limit = HUGE if usual > HUGE else max(HUGE, _PRESSED * usual)  # the others' may be wrong, too
+        if float(np.median([_work(frame) for frame in frames])) > limit:
             sizes[group] = float(np.median([_largest(frame) for frame in frames]))
     if sizes:
         low, high = min(sizes.values()), max(sizes.values())

@@ -83,11 +83,11 @@ class Estimate:
     def learn(self, exact: Prediction) -> None:
         """Take over an exact σ."""
         total_e = rms(exact.forces_epistemic_std) ** 2
-        now_e = np.minimum(total_e / np.maximum(self._s_e, 1e-30), MOST_GAIN)
+        now_e = np.clip(total_e / np.maximum(self._s_e, 1e-30), 1.0, MOST_GAIN)
         self._gain_e = np.maximum(now_e, KEPT_GAIN * self._gain_e)
         s_e = np.minimum(np.maximum(self._s_e, 1e-30), total_e / self._gain_e)  # which lags where σ falls
         self._s_e, self._noise = s_e, exact.forces_aleatoric_std or 0.0
-        self._share_e = np.minimum(1.0 / np.maximum(self._gain_e, 1e-30), 1.0)
+        self._share_e = 1.0 / self._gain_e
         self._factor_e = np.ones(len(s_e))
         self._factor_e = rms(exact.forces_std) / np.maximum(self._std(s_e), 1e-30)
         self.falling_e = rms(exact.forces_std)

@@ -107,7 +107,8 @@ class ForceWatch:
         hot, waited = float(std_e.max()) / self._limit, self._schedule.waited(clock)
         near = hot > max(NEAR, 0.5 * (1.0 + self._exact_hot)) and waited >= WAIT
         beyond = (hot > PASSED or alone > BURST) and waited >= SHORT_WAIT
-        if waited >= WAIT if above else near or beyond or self._schedule.due(clock, novelty):
+        asked = waited >= WAIT if above else near or beyond or self._schedule.due(clock, novelty)
+        if asked:
             std_e = rms(self.exact(atoms, clock).forces_std)
             self._schedule.done(clock, novelty)
             self._exact_hot = min(float(std_e.max()) / self._limit, 1.0)

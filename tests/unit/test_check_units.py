@@ -201,6 +201,8 @@ def test_few_pressed_cells_among_others_are_no_unit(factor: float) -> None:
     pressed.calc.results["stress"] *= 1.01
     report = check_frames([*scaled, pressed])
     assert len(report.by_rule("stress-unit")) == (factor > 100.0)
+    many = [in_group([pressed], f"pressed-{k}")[0] for k in range(20)]  # more than the others: each is one of them
+    assert len(check_frames([*scaled, *in_group(many, "pressed")]).by_rule("stress-unit")) == (factor > 100.0)
 
 
 def test_one_cause_of_forces_of_several_config_types() -> None:
